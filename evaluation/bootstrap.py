@@ -1,0 +1,221 @@
+"""95 % bootstrap intervals that resample clusters: a user's queries are not independent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.metrics import (
+    absolute_errors,
+    log_loss,
+    log_losses,
+    mae,
+    rmse,
+    squared_errors,
+)
+
+CELLS = 4_000_000
+"""Most draws held in memory at once."""
+
+Statistic = Callable[..., float]
+"""fn(*arrays [n], weights=[n]) -> float, where a weight of 2 counts the row twice."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with the ends of its 95 % interval and the number of queries or rows behind it.
+
+    The ends are NaN where nothing can be said, as with a single cluster.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class _Clusters:
+    """Which cluster every row belongs to."""
+
+    code: np.ndarray
+    """[n] int64."""
+    count: int
+
+    @classmethod
+    def of(cls, clusters: np.ndarray | None, n: int) -> _Clusters:
+        if clusters is None:
+            return cls(np.arange(n), n)
+        if len(clusters) != n:
+            raise ValueError(f"clusters has {len(clusters)} entries for {n} values; give one each")
+        distinct, code = np.unique(clusters, return_inverse=True)
+        return cls(code, len(distinct))
+
+    def draws(self, seed: int, resamples: int) -> Iterator[np.ndarray]:
+        """Yield how often each cluster is drawn, [some resamples, clusters] float64."""
+        random = np.random.default_rng(seed)
+        block = max(1, CELLS // max(self.count, 1))
+        for start in range(0, resamples, block):
+            rows = min(block, resamples - start)
+            drawn = random.integers(0, self.count, size=(rows, self.count))
+            drawn += np.arange(rows)[:, None] * self.count
+            counts = np.bincount(drawn.ravel(), minlength=rows * self.count)
+            yield counts.reshape(rows, self.count).astype(np.float64)
+
+    def resampled_sums(self, columns: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+        """Return the sum of each column ([n, m]) in every resample, [resamples, m] float64."""
+        sums = np.stack(
+            [np.bincount(self.code, column, minlength=self.count) for column in columns.T], axis=1
+        )
+        return np.concatenate([counts @ sums for counts in self.draws(seed, resamples)])
+
+
+def mean_intervals(
+    values: Mapping[str, np.ndarray],
+    *,
+    clusters: np.ndarray | None = None,
+    seed: int,
+    resamples: int = 1000,
+) -> dict[str, Estimate]:
+    """Return the mean of each named array ([Q] float) with its interval, on shared resamples.
+
+    The percentile bootstrap (Efron and Tibshirani, 1993, chapter 13) over `clusters` ([Q] of any
+    kind, the user of each query; every query its own where left out). Raises ValueError for NaN.
+    """
+    if not values:
+        return {}
+    columns = {name: _clean(name, column) for name, column in values.items()}
+    n = len(next(iter(columns.values())))
+    if any(len(column) != n for column in columns.values()):
+        raise ValueError("values: the arrays differ in length; give one value per query in each")
+    if n == 0:
+        return {name: _unknown(0) for name in columns}
+    groups = _Clusters.of(clusters, n)
+    if groups.count < 2:
+        return {name: _unknown(n, float(column.mean())) for name, column in columns.items()}
+    # [n, metrics + 1]: the last column counts the rows, as clusters differ in size.
+    table = np.stack([*columns.values(), np.ones(n)], axis=1)
+    sums = groups.resampled_sums(table, seed, resamples)
+    return {
+        name: _interval(float(column.mean()), sums[:, place] / sums[:, -1], n)
+        for place, (name, column) in enumerate(columns.items())
+    }
+
+
+def mean_interval(
+    values: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    seed: int,
+    resamples: int = 1000,
+) -> Estimate:
+    """Return the mean of `values` ([Q] float) with its interval; see `mean_intervals`."""
+    one = mean_intervals({"values": values}, clusters=clusters, seed=seed, resamples=resamples)
+    return one["values"]
+
+
+def paired_difference(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    seed: int,
+    resamples: int = 1000,
+) -> Estimate:
+    """Return the mean of `first - second`, both [Q] over the same queries, with its interval."""
+    first, second = _pair(first, second)
+    return mean_interval(first - second, clusters=clusters, seed=seed, resamples=resamples)
+
+
+def paired_ratio(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    seed: int,
+    resamples: int = 1000,
+) -> Estimate:
+    """Return sum(first) / sum(second), both [Q] over the same queries, with its interval.
+
+    NaN where the second sums to 0.
+    """
+    first, second = _pair(first, second)
+    n = len(first)
+    if n == 0 or second.sum() == 0:
+        return _unknown(n)
+    value = float(first.sum() / second.sum())
+    groups = _Clusters.of(clusters, n)
+    if groups.count < 2:
+        return _unknown(n, value)
+    sums = groups.resampled_sums(np.stack([first, second], axis=1), seed, resamples)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _interval(value, sums[:, 0] / sums[:, 1], n)
+
+
+_MEANS: dict[Statistic, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {
+    rmse: (squared_errors, np.sqrt),
+    mae: (absolute_errors, np.asarray),
+    log_loss: (log_losses, np.asarray),
+}
+"""Statistics that are a rising function of a mean over rows: fn -> (per row, function)."""
+
+
+def statistic_interval(
+    fn: Statistic,
+    *arrays: np.ndarray,
+    clusters: np.ndarray | None = None,
+    seed: int,
+    resamples: int | None = None,
+) -> Estimate:
+    """Return fn(*arrays), each [n], with its interval.
+
+    RMSE, MAE and log loss are resampled as means (1,000 times); any other `fn`, such as AUC, is
+    computed anew on every resample (200 times) and must take `weights=` [n].
+    """
+    if fn in _MEANS:
+        per_row, finish = _MEANS[fn]
+        mean = mean_interval(
+            per_row(*arrays), clusters=clusters, seed=seed, resamples=resamples or 1000
+        )
+        value, low, high = (float(end) for end in finish([mean.value, mean.low, mean.high]))
+        return Estimate(value, low, high, mean.n)
+    n = len(arrays[0])
+    value = float(fn(*arrays, weights=np.ones(n)))
+    groups = _Clusters.of(clusters, n)
+    if groups.count < 2:
+        return _unknown(n, value)
+    resampled = [
+        fn(*arrays, weights=counts[groups.code])
+        for block in groups.draws(seed, resamples or 200)
+        for counts in block
+    ]
+    return _interval(value, np.array(resampled), n)
+
+
+def _interval(value: float, resampled: np.ndarray, n: int) -> Estimate:
+    known = resampled[np.isfinite(resampled)]
+    if np.isnan(value) or len(known) == 0:
+        return _unknown(n, value)
+    low, high = np.quantile(known, [0.025, 0.975])
+    # Rounding, or a statistic that resampling pushes one way, must not leave the value outside.
+    return Estimate(value, min(float(low), value), max(float(high), value), n)
+
+
+def _unknown(n: int, value: float = float("nan")) -> Estimate:
+    return Estimate(value, float("nan"), float("nan"), n)
+
+
+def _clean(name: str, values: np.ndarray) -> np.ndarray:
+    column = np.asarray(values, np.float64)
+    missing = int(np.isnan(column).sum())
+    if missing:
+        raise ValueError(f"{name}: {missing} of {len(column)} values are NaN; leave those out")
+    return column
+
+
+def _pair(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(first) != len(second):
+        raise ValueError(f"pairs: {len(first)} and {len(second)} values; give the same queries")
+    return _clean("first", first), _clean("second", second)

@@ -1,0 +1,78 @@
+"""Layers that turn entity rows into vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from features.backend import tf
+from features.encoders import FeatureSpec
+from features.entities import EncodedTable
+
+
+class EntityTable(tf.Module):
+    """The encoded features of all rows of an entity, gathered by row.
+
+    Kept as variables, not constants, so that a SavedModel of a large catalogue stays loadable.
+    """
+
+    def __init__(self, table: EncodedTable, *, name: str) -> None:
+        super().__init__(name=name)
+        self.specs = table.specs
+        with tf.device("CPU"):
+            self._columns = {
+                key: tf.Variable(value, trainable=False, name=f"{name}_{key}")
+                for key, value in table.arrays.items()
+            }
+        self.rows = len(next(iter(table.arrays.values()))) - 1 if table.arrays else 0
+
+    def __call__(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Gather features of `rows` (int32, any shape; -1 is the unknown row)."""
+        rows = tf.where(rows < 0, self.rows, rows)
+        return {key: tf.gather(column, rows) for key, column in self._columns.items()}
+
+
+class FeatureEmbedding(tf.keras.layers.Layer):
+    """Encoded features to one vector: [...] ids or [..., width] numbers -> [..., output_dim].
+
+    Ids are embedded, several ids averaged over those present, given vectors projected, and
+    numbers passed on as they are; all are concatenated in the order of `specs`.
+    """
+
+    def __init__(self, specs: Sequence[FeatureSpec], *, dim: int, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self._specs = tuple(specs)
+        self._dim = dim
+        self._layers_by_name: dict[str, tf.keras.layers.Layer] = {}
+        for spec in self._specs:
+            if spec.size:
+                self._layers_by_name[spec.name] = tf.keras.layers.Embedding(
+                    spec.size,
+                    dim,
+                    embeddings_initializer=tf.keras.initializers.TruncatedNormal(stddev=0.05),
+                    name=f"embed_{spec.name}",
+                )
+            elif spec.kind == "vector":
+                self._layers_by_name[spec.name] = tf.keras.layers.Dense(
+                    dim, use_bias=False, name=f"project_{spec.name}"
+                )
+
+    @property
+    def output_dim(self) -> int:
+        """Length of the concatenated vector."""
+        return sum(spec.width if spec.kind == "numeric" else self._dim for spec in self._specs)
+
+    def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Embed and concatenate `features`, by name."""
+        return tf.concat([self._embed(spec, features[spec.name]) for spec in self._specs], axis=-1)
+
+    def _embed(self, spec: FeatureSpec, value: tf.Tensor) -> tf.Tensor:
+        if spec.kind == "numeric":
+            return value
+        vectors = self._layers_by_name[spec.name](value)
+        if not spec.size or not spec.width:
+            return vectors
+        # [..., width, dim] -> [..., dim], the mean over the ids that are there
+        there = tf.cast(value > 0, vectors.dtype)[..., tf.newaxis]
+        count = tf.maximum(tf.reduce_sum(there, axis=-2), 1.0)
+        return tf.reduce_sum(vectors * there, axis=-2) / count
+

@@ -1,0 +1,80 @@
+"""What the rows before a cut say of users and items: popularity, activity, mean labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from interactions.log import EventLog
+
+_PRIOR = 10.0
+"""Labels at the global mean that every user and item starts with (Laplace smoothing)."""
+_RECENT = 0.1
+"""Share of the rows, the latest ones, that recent popularity counts."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Numbers about users and items, all in about [-1, 1], from the rows before a cut.
+
+    Counts enter as percentiles, so that the same item looks alike whether the cut is early or
+    late; labels as means shrunk towards the global one, in its standard deviations.
+    """
+
+    user: np.ndarray
+    """[users + 1, user_names] float32; the last row is the unknown user."""
+    item: np.ndarray
+    """[items + 1, item_names] float32; the last row is the unknown item."""
+    label_mean: Mapping[str, float]
+    """By task: mean of the labels."""
+    label_std: Mapping[str, float]
+    """By task: their standard deviation, 1 where they are constant."""
+
+
+def statistics(log: EventLog, rows: np.ndarray, labels: Mapping[str, np.ndarray]) -> Statistics:
+    """Count `rows` of the log ([n] int64).
+
+    `labels` holds, by task, the labels [log rows] float32 as known at the cut, NaN where missing.
+    """
+    chosen = rows[log.chosen[rows]]
+    users, items = len(log.user_ids), len(log.item_ids)
+    recent = chosen[np.argsort(log.time[chosen], kind="stable")][-max(1, int(_RECENT * len(chosen))) :]
+    user_columns = [_percentile(np.bincount(log.user[chosen], minlength=users))]
+    item_columns = [
+        _percentile(np.bincount(log.item[chosen], minlength=items)),
+        _percentile(np.bincount(log.item[recent], minlength=items)),
+    ]
+    means, deviations = {}, {}
+    for task, all_labels in labels.items():
+        value = all_labels[rows]
+        there = rows[~np.isnan(value)]
+        value = value[~np.isnan(value)].astype(np.float64)
+        mean = float(value.mean()) if len(value) else 0.0
+        std = float(value.std()) if len(value) and value.std() > 0 else 1.0
+        means[task], deviations[task] = mean, std
+        scaled = (value - mean) / std
+        user_columns += _shrunk(log.user[there], scaled, users)
+        item_columns += _shrunk(log.item[there], scaled, items)
+    return Statistics(_table(user_columns), _table(item_columns), means, deviations)
+
+
+def _percentile(counts: np.ndarray) -> np.ndarray:
+    """Place of each count among the distinct entities with any, 0 for none, up to 1."""
+    known = np.sort(counts[counts > 0])
+    if not len(known):
+        return np.zeros(len(counts))
+    return np.searchsorted(known, counts, side="right") / len(known) * (counts > 0)
+
+
+def _shrunk(entity: np.ndarray, value: np.ndarray, size: int) -> list[np.ndarray]:
+    """Mean of `value` per entity shrunk to 0, and how far it can be trusted, in [0, 1)."""
+    count = np.bincount(entity, minlength=size)
+    total = np.bincount(entity, weights=value, minlength=size)
+    return [total / (count + _PRIOR), count / (count + _PRIOR)]
+
+
+def _table(columns: list[np.ndarray]) -> np.ndarray:
+    table = np.stack(columns, axis=1).astype(np.float32)
+    return np.concatenate([table, np.zeros_like(table[:1])])

@@ -1,0 +1,132 @@
+"""What a user had chosen strictly before a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from interactions.log import EventLog
+from interactions.search import first_at_or_after
+
+PAD = -1
+"""Stands in a history where nothing is left."""
+
+
+@dataclass(frozen=True)
+class History:
+    """The latest choices of Q queries."""
+
+    items: np.ndarray
+    """[Q, length] int32: item rows, oldest first, PAD after the last."""
+    times: np.ndarray
+    """[Q, length] int64; 0 where padded."""
+    count: np.ndarray
+    """[Q] int32: how many are real."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Several item rows per query: those of query q are items[offsets[q]:offsets[q + 1]]."""
+
+    offsets: np.ndarray
+    """[Q + 1] int64."""
+    items: np.ndarray
+    """[total] int32."""
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Every user's chosen events in the log's total order (time, then order in the file).
+
+    Equal times are not history: the items of a basket do not explain each other.
+    """
+
+    offsets: np.ndarray
+    """[users + 1] int64: the events of user u are offsets[u]:offsets[u + 1]."""
+    rows: np.ndarray
+    """[events] int64: rows of the log."""
+    items: np.ndarray
+    """[events] int32: item rows."""
+    times: np.ndarray
+    """[events] int64."""
+    tie_start: np.ndarray
+    """[events] int64: the place of the same user's first event of the same time, so that what lies
+    before it is what came strictly before."""
+    row_user: np.ndarray
+    """[rows of the log] int32."""
+    events_before_row: np.ndarray
+    """[rows of the log] int64: how many events come before the row, all users counted."""
+    first_time: np.ndarray
+    """[events] bool: the user had not chosen this item before."""
+
+    @classmethod
+    def of(cls, log: EventLog, *, only: np.ndarray | None = None) -> Self:
+        """Return the log's chosen rows as histories, or those of them in `only`, [rows] bool."""
+        counts = log.chosen if only is None else log.chosen & only
+        rows = np.flatnonzero(counts)
+        users, items, times = log.user[rows], log.item[rows], log.time[rows]
+        place = np.arange(len(rows))
+        starts_tie = np.ones(len(rows), bool)
+        starts_tie[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
+        pair = users.astype(np.int64) * len(log.item_ids) + items
+        first_time = np.zeros(len(rows), bool)
+        first_time[np.unique(pair, return_index=True)[1]] = True
+        return cls(
+            offsets=np.searchsorted(users, np.arange(len(log.user_ids) + 1)).astype(np.int64),
+            rows=rows,
+            items=items,
+            times=times,
+            tie_start=np.maximum.accumulate(np.where(starts_tie, place, 0)),
+            row_user=log.user,
+            events_before_row=np.cumsum(counts) - counts,
+            first_time=first_time,
+        )
+
+    def before(self, users: np.ndarray, times: np.ndarray, *, length: int) -> History:
+        """Return the latest `length` choices of each query, strictly before its time.
+
+        `users` [Q] int32 are rows of the user ids, -1 for an unknown one, who has no history;
+        `times` are [Q] int64.
+        """
+        starts, ends = self._spans(users, times)
+        count = np.minimum(ends - starts, length)
+        column = np.arange(length)
+        real = column < count[:, None]  # [Q, length]
+        if not len(self.items):
+            padded = np.full(real.shape, PAD, np.int32)
+            return History(padded, np.zeros(real.shape, np.int64), count.astype(np.int32))
+        place = np.where(real, (ends - count)[:, None] + column, 0)
+        return History(
+            items=np.where(real, self.items[place], PAD).astype(np.int32),
+            times=np.where(real, self.times[place], 0),
+            count=count.astype(np.int32),
+        )
+
+    def seen(self, rows: np.ndarray) -> Ragged:
+        """Return the distinct items chosen before each log row [Q] in the log's total order."""
+        rows = np.asarray(rows, np.int64)
+        starts = self.offsets[self.row_user[rows]]
+        return self._distinct(starts, np.maximum(self.events_before_row[rows], starts))
+
+    def seen_at(self, users: np.ndarray, times: np.ndarray) -> Ragged:
+        """Return the distinct items that `users` [Q] int32 chose before `times` [Q] int64."""
+        return self._distinct(*self._spans(users, times))
+
+    def _spans(self, users: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        users, times = np.asarray(users, np.int64), np.asarray(times, np.int64)
+        known = users >= 0
+        starts = np.where(known, self.offsets[users], 0)
+        ends = np.where(known, self.offsets[np.where(known, users + 1, 0)], 0)
+        return starts, first_at_or_after(self.times, starts, ends, times)
+
+    def _distinct(self, starts: np.ndarray, ends: np.ndarray) -> Ragged:
+        # A span begins with the user's first event, so an item's first choice stands for all of
+        # them: spans of these first choices are the answer, and none is repeated.
+        before = np.concatenate([[0], np.cumsum(self.first_time)])
+        firsts = self.items[self.first_time]
+        low, high = before[starts], before[ends]
+        offsets = np.concatenate([[0], np.cumsum(high - low)]).astype(np.int64)
+        inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1], high - low)
+        return Ragged(offsets, firsts[np.repeat(low, high - low) + inside])

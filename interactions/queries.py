@@ -1,0 +1,51 @@
+"""The questions that models are trained on and judged by: who asked, when, and what was chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from interactions.histories import Histories
+from interactions.log import EventLog
+
+
+@dataclass(frozen=True)
+class Queries:
+    """One query per chosen event."""
+
+    row: np.ndarray
+    """[queries] int64: the event's row in the log."""
+    user: np.ndarray
+    """[queries] int32: row of the user."""
+    time: np.ndarray
+    """[queries] int64."""
+    item: np.ndarray
+    """[queries] int32: row of the item that was chosen."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, index: np.ndarray) -> Queries:
+        """Return the queries at `index` (int or bool)."""
+        return Queries(self.row[index], self.user[index], self.time[index], self.item[index])
+
+
+def queries(log: EventLog, rows: np.ndarray, *, repeats: bool) -> Queries:
+    """Make a query of each chosen event among `rows` ([n] int64) of the log.
+
+    Without `repeats`, an item that its user had chosen before is left out: what has been seen is
+    never recommended, so it cannot be found.
+    """
+    rows = rows[log.chosen[rows]]
+    if not repeats:
+        rows = rows[first_choices(log)[rows]]
+    return Queries(rows, log.user[rows], log.time[rows], log.item[rows])
+
+
+def first_choices(log: EventLog) -> np.ndarray:
+    """[log rows] bool: True where a user chose an item for the first time."""
+    histories = Histories.of(log)
+    result = np.zeros(len(log), bool)
+    result[histories.rows[histories.first_time]] = True
+    return result

@@ -1,0 +1,84 @@
+"""What a candidate has to do with a query's history: features without weights of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from features.backend import tf
+from features.encoders import FeatureSpec
+
+
+def chosen_before(candidates: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
+    """Log of 1 + how often each candidate is in the history, [B, C] float.
+
+    `candidates` [B, C] and `history` [B, H] are int32 item rows, -1 where there is none.
+    """
+    same = candidates[:, :, tf.newaxis] == history[:, tf.newaxis, :]
+    there = (candidates >= 0)[:, :, tf.newaxis]
+    return tf.math.log1p(tf.reduce_sum(tf.cast(same & there, tf.float32), axis=2))
+
+
+def chosen_together(
+    candidates: tf.Tensor, near: tf.Tensor, weight: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """How near each candidate is to what the same people chose: sum and maximum, [B, C] each.
+
+    Args:
+        candidates: [B, C] int32 item rows.
+        near: [B, H, M] int32, neighbours of the history's items, -1 where there are fewer.
+        weight: [B, H, M] float, their similarity.
+    """
+    # [B, H, M] -> [B, 1, H * M]
+    shape = [tf.shape(near)[0], 1, near.shape[1] * near.shape[2]]
+    near, weight = tf.reshape(near, shape), tf.reshape(weight, shape)
+    found = tf.where(candidates[:, :, tf.newaxis] == near, weight, 0.0)
+    return tf.reduce_sum(found, axis=2), tf.reduce_max(found, axis=2)
+
+
+def affinities(
+    specs: Sequence[FeatureSpec],
+    candidates: Mapping[str, tf.Tensor],
+    history: Mapping[str, tf.Tensor],
+    mask: tf.Tensor,
+) -> list[tf.Tensor]:
+    """How alike candidate and history are in each feature, each [B, C] float.
+
+    For a category, the share of the history that has one of the candidate's values; for a number,
+    the difference from the history's mean.
+
+    Args:
+        specs: of the item features; ids and text are passed over.
+        candidates: encoded, by feature, [B, C] or [B, C, width].
+        history: the same of the history, [B, H] or [B, H, width].
+        mask: [B, H] float, 1 where the history is real.
+    """
+    count = tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1.0)
+    result = []
+    for spec in specs:
+        ours, theirs = candidates[spec.name], history[spec.name]
+        if spec.kind == "categorical":
+            same = (ours[:, :, tf.newaxis] == theirs[:, tf.newaxis, :]) & (ours > 0)[..., tf.newaxis]
+            share = tf.reduce_sum(tf.cast(same, tf.float32) * mask[:, tf.newaxis, :], axis=2)
+            result.append(share / count)
+        elif spec.kind == "categories":
+            result.append(_shared_values(ours, theirs, mask) / count)
+        elif spec.kind == "numeric":
+            mean = tf.reduce_sum(theirs[..., 0] * mask, axis=1, keepdims=True) / count
+            difference = ours[..., 0] - mean
+            result += [difference, tf.abs(difference)]
+    return result
+
+
+def _shared_values(ours: tf.Tensor, theirs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Sum over the candidate's values of how much history has each, per value it has, [B, C]."""
+    total = tf.zeros_like(ours[..., 0], tf.float32)
+    real = tf.cast(theirs > 0, tf.float32) * mask[..., tf.newaxis]
+    # one value of the candidate at a time: [B, C, 1] against [B, 1, H * width]
+    flat = [tf.shape(theirs)[0], 1, theirs.shape[1] * theirs.shape[2]]
+    theirs, real = tf.reshape(theirs, flat), tf.reshape(real, flat)
+    for place in range(ours.shape[2]):
+        value = ours[:, :, place, tf.newaxis]
+        same = tf.cast((value == theirs) & (value > 0), tf.float32)
+        total += tf.reduce_sum(same * real, axis=2)
+    values = tf.maximum(tf.reduce_sum(tf.cast(ours > 0, tf.float32), axis=2), 1.0)
+    return total / values

@@ -1,0 +1,103 @@
+"""The retriever: both towers, their training step and their embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from features.backend import tf
+from features.encoders import FeatureSpec
+from features.entities import EncodedTable
+from features.layers import EntityTable
+from retrieval.config import RetrievalConfig
+from retrieval.loss import sampled_softmax
+from retrieval.towers import CandidateTower, QueryTower
+
+
+@dataclass(frozen=True)
+class RetrieverInputs:
+    """The encoded tables that a retriever gathers from."""
+
+    users: EncodedTable
+    items: EncodedTable
+    context: tuple[FeatureSpec, ...]
+    user_id: str
+    """Name of the id among the users' features."""
+    item_id: str
+
+
+class Retriever(tf.Module):
+    """Two towers over tables of encoded users and items."""
+
+    def __init__(self, inputs: RetrieverInputs, config: RetrievalConfig) -> None:
+        super().__init__(name="retriever")
+        self.config = config
+        self.items = EntityTable(inputs.items, name="items")
+        self.users = EntityTable(inputs.users, name="users")
+        self.context = inputs.context
+        self.candidate_tower = CandidateTower(self.items, id_name=inputs.item_id, config=config)
+        self.query_tower = QueryTower(
+            self.users, inputs.context, id_name=inputs.user_id, config=config
+        )
+        self._build()
+
+    def _build(self) -> None:
+        """Create every weight, so that a checkpoint finds them."""
+        unknown = tf.constant([-1])
+        items = self.candidate_tower(unknown)
+        blank = {
+            spec.name: tf.zeros(
+                [1, spec.width] if spec.width else [1], tf.int32 if spec.size else tf.float32
+            )
+            for spec in self.context
+        }
+        self.query_tower(tf.zeros_like(items[:, :-1]), unknown, blank)
+
+    def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
+        """Embed items by row, [n] int32 -> [n, D + 1]."""
+        return self.candidate_tower(rows)
+
+    def embed_queries(
+        self,
+        history: tf.Tensor,
+        count: tf.Tensor,
+        users: tf.Tensor,
+        context: Mapping[str, tf.Tensor],
+    ) -> tf.Tensor:
+        """Embed queries.
+
+        Args:
+            history: [B, H, D + 1] float, embeddings of the items chosen before, oldest first.
+            count: [B] int32, how many of the H are real.
+            users: [B] int32, user rows, -1 is unknown.
+            context: by feature, [B] or [B, width], encoded.
+
+        Returns:
+            [B, D + 1] float; its product with an item's embedding is the score.
+        """
+        encoded = self.query_tower.history.last(history[..., :-1], count)
+        return self.query_tower(encoded, users, context)
+
+    def loss(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        context: Mapping[str, tf.Tensor],
+        seed: tf.Tensor,
+    ) -> tf.Tensor:
+        """Return the mean sampled-softmax loss of a batch of `retrieval.windows.BatchMaker`."""
+        items = self.candidate_tower(batch["items"], seed=seed)
+        sequence = tf.gather(items[:, :-1], batch["sequence"])
+        history = self.query_tower.history.causal(sequence, batch["before"])
+        # [W, L, D] -> [Q, D], the positions that are targets
+        flat = tf.reshape(history, [-1, history.shape[-1]])
+        history = tf.gather(flat, batch["position"])
+        queries = self.query_tower(history, batch["user"], context, seed=seed)
+        candidates = tf.gather(items, batch["candidates"])
+        losses = sampled_softmax(
+            tf.matmul(queries, candidates, transpose_b=True),
+            positive=batch["positive"],
+            candidates=batch["candidates"],
+            log_probability=batch["log_probability"],
+            allowed=batch["first_seen"][tf.newaxis, :] <= batch["time"][:, tf.newaxis],
+        )
+        return tf.reduce_mean(losses)

@@ -1,0 +1,135 @@
+"""Asking a trained retriever from Python: top-k lists and exact scores for queries of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.ragged import Ragged, take
+from features.backend import tf
+from features.entities import EncodedTable
+from interactions.histories import Histories
+from interactions.log import EventLog
+from interactions.queries import Queries
+from retrieval.index import ExactIndex, Found, exclude
+from retrieval.model import Retriever
+from retrieval.standard_scores import CatalogueMoments, Standardise
+
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Top-k lists, best first."""
+
+    item: np.ndarray
+    """[queries, k] int32 item rows, -1 where fewer than k could be found."""
+    score: np.ndarray
+    """[queries, k] float32 standardised scores."""
+
+
+class Searcher:
+    """A retriever, the index of its items, and the histories of the log's users.
+
+    Scores are standardised per query over the catalogue, so that those of two retrievers, one of
+    which has seen more, are distributed alike.
+    """
+
+    def __init__(
+        self, retriever: Retriever, *, log: EventLog, context: EncodedTable, seen_rows: np.ndarray
+    ) -> None:
+        """Index the items of `log`; `seen_rows` [n] int64 are the log rows of the training."""
+        self.retriever = retriever
+        self._log, self._context = log, context
+        self._histories = Histories.of(log)
+        self._known = np.unique(log.item[seen_rows])
+        self._embed_items = tf.function(retriever.embed_items, reduce_retracing=True)
+        self._embed_queries = tf.function(retriever.embed_queries, reduce_retracing=True)
+        self.embeddings = self._embed_catalogue()
+        self.moments = CatalogueMoments.of(self.embeddings[self._known])
+        self.index = ExactIndex(self.embeddings)
+        self._standardise = Standardise(self.moments)
+        padding = np.zeros(self.index.padded - len(log.item_ids), np.int64)
+        self._first_seen = tf.constant(np.concatenate([log.first_seen, padding]), tf.int64)
+
+    def refresh(self) -> None:
+        """Index the items again, after the retriever has learnt more."""
+        self.embeddings = self._embed_catalogue()
+        self.moments = CatalogueMoments.of(self.embeddings[self._known])
+        self.index.replace(self.embeddings)
+        self._standardise.replace(self.moments)
+
+    def embed(self, queries: Queries) -> np.ndarray:
+        """Embed queries with their histories as they stood, [queries, D + 1] float32."""
+        parts = [self._embed_chunk(queries.take(index)).numpy() for index in _chunks(len(queries))]
+        return np.concatenate(parts) if parts else np.zeros((0, self.embeddings.shape[1]), np.float32)
+
+    def search(self, queries: Queries, *, k: int, seen: Ragged) -> Retrieved:
+        """Find the best k items of each query among those that had appeared by then.
+
+        `seen` holds, per query, the item rows to leave out.
+        """
+        items, scores = [], []
+        for index in _chunks(len(queries)):
+            part, out = queries.take(index), take(seen, index)
+            excluded = tf.RaggedTensor.from_row_splits(
+                out.items.astype(np.int32), out.offsets, validate=False
+            )
+            time = tf.constant(part.time, tf.int64)
+            found = self._search(self._embed_chunk(part), time, excluded, k=k)
+            items.append(found.item.numpy())
+            scores.append(found.score.numpy())
+        return Retrieved(np.concatenate(items), np.concatenate(scores))
+
+    def score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
+        """Standardised scores [queries, C] float32 of given item rows [queries, C] (-1: score 0)."""
+        vectors = self.embed(queries)
+        scale = self._standardise.scale(tf.constant(vectors))
+        raw = np.empty(items.shape, np.float32)
+        for index in _chunks(len(queries)):
+            candidates = self.embeddings[items[index]]
+            raw[index] = np.einsum("qd,qcd->qc", vectors[index], candidates)
+        return np.where(items >= 0, (raw - scale.mean.numpy()) / scale.std.numpy(), 0.0).astype(
+            np.float32
+        )
+
+    def _embed_chunk(self, queries: Queries) -> tf.Tensor:
+        history = self._histories.before(
+            queries.user, queries.time, length=self.retriever.config.history
+        )
+        context = {
+            name: tf.constant(values[queries.row]) for name, values in self._context.arrays.items()
+        }
+        return self._embed_queries(
+            tf.constant(self.embeddings[history.items]),
+            tf.constant(history.count, tf.int32),
+            tf.constant(queries.user, tf.int32),
+            context,
+        )
+
+    def _embed_catalogue(self) -> np.ndarray:
+        rows = np.arange(len(self._log.item_ids), dtype=np.int32)
+        parts = [self._embed_items(tf.constant(part)).numpy() for part in _batched(rows, 8192)]
+        return np.concatenate(parts)
+
+    @tf.function(reduce_retracing=True)
+    def _search(
+        self, queries: tf.Tensor, time: tf.Tensor, excluded: tf.RaggedTensor, *, k: int
+    ) -> Found:
+        scores = self.index.scores(queries)
+        there = self._first_seen[tf.newaxis, :] <= time[:, tf.newaxis]
+        scores = exclude(tf.where(there, scores, -1e30), excluded)
+        found = self.index.top_k(scores, k)
+        scale = self._standardise.scale(queries)
+        standard = (found.score - scale.mean) / scale.std
+        return Found(found.item, tf.where(found.item >= 0, standard, -1e30))
+
+
+def _chunks(count: int) -> Iterator[np.ndarray]:
+    return _batched(np.arange(count), _CHUNK)
+
+
+def _batched(values: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    return (values[start : start + size] for start in range(0, len(values), size))

@@ -1,0 +1,120 @@
+"""The two towers: a query's and a candidate's vector, whose inner product is the score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from features.backend import tf
+from features.encoders import FeatureSpec
+from features.layers import EntityTable, FeatureEmbedding
+from retrieval.config import RetrievalConfig
+from retrieval.history import MeanHistory
+from training.dropout import drop_rows, dropout
+
+
+class CandidateTower(tf.keras.layers.Layer):
+    """An item's id and content to a unit vector and a bias: rows [n] -> [n, D + 1].
+
+    The vector is the sum of what the id and what the content say, so that content alone places an
+    item whose id is unknown. The bias, the last entry, carries how often an item is chosen
+    whoever asks; a query's last entry is 1.
+    """
+
+    def __init__(self, items: EntityTable, *, id_name: str, config: RetrievalConfig) -> None:
+        super().__init__(name="candidate_tower")
+        self._items, self._id_name, self._config = items, id_name, config
+        ids = next(spec for spec in items.specs if spec.name == id_name)
+        content = [spec for spec in items.specs if spec.name != id_name]
+        self._id = tf.keras.layers.Embedding(
+            ids.size, config.embedding_dim, embeddings_initializer=_normal(), name="id"
+        )
+        self._id_bias = tf.keras.layers.Embedding(
+            ids.size, 1, embeddings_initializer="zeros", name="id_bias"
+        )
+        self._content = FeatureEmbedding(content, dim=config.feature_dim) if content else None
+        self._hidden = tf.keras.layers.Dense(config.hidden_dim, activation="relu")
+        self._out = tf.keras.layers.Dense(config.embedding_dim, use_bias=False)
+        self._content_bias = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+
+    def call(self, rows: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Embed items by row ([n] int32, -1 is unknown); `seed` [2] int32 turns dropout on."""
+        features = self._items(rows)
+        ids = drop_rows(features[self._id_name], self._config.id_dropout, seed, salt=1)
+        vector, bias = self._id(ids), self._id_bias(ids)
+        if self._content is not None:
+            content = self._hidden(self._content(features))
+            content = dropout(content, self._config.dropout, seed, salt=2)
+            vector += self._out(content)
+            bias += self._content_bias(content)
+        vector = tf.math.l2_normalize(vector, axis=-1)
+        return tf.concat([vector, bias], axis=-1)
+
+
+class QueryTower(tf.keras.layers.Layer):
+    """User id, user features, history and context to a query vector [..., D + 1].
+
+    Works on any leading dimensions, so that one pass serves whole users' sequences in training
+    and single requests in serving.
+    """
+
+    def __init__(
+        self,
+        users: EntityTable,
+        context: Sequence[FeatureSpec],
+        *,
+        id_name: str,
+        config: RetrievalConfig,
+    ) -> None:
+        super().__init__(name="query_tower")
+        self._users, self._id_name, self._config = users, id_name, config
+        ids = next(spec for spec in users.specs if spec.name == id_name)
+        about = [spec for spec in users.specs if spec.name != id_name]
+        self.history = MeanHistory(name="history")
+        self._id = None
+        if config.use_user_id:
+            self._id = tf.keras.layers.Embedding(
+                ids.size, config.embedding_dim, embeddings_initializer="zeros", name="id"
+            )
+        self._about = FeatureEmbedding(about, dim=config.feature_dim, name="about") if about else None
+        self._context = (
+            FeatureEmbedding(context, dim=config.feature_dim, name="context") if context else None
+        )
+        self._mix = tf.keras.layers.Dense(config.embedding_dim, use_bias=False)
+        self._hidden = tf.keras.layers.Dense(config.hidden_dim, activation="relu")
+        self._out = tf.keras.layers.Dense(config.embedding_dim, kernel_initializer="zeros")
+        self._bias_scale = tf.Variable(1.0, name="bias_scale")
+
+    def call(
+        self,
+        history: tf.Tensor,
+        users: tf.Tensor,
+        context: Mapping[str, tf.Tensor],
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Make query vectors, scaled so that their product with a candidate is a logit.
+
+        Args:
+            history: [..., D] float, encoded history.
+            users: [...] int32, user rows; -1 is unknown.
+            context: by feature, [...] or [..., width], encoded.
+            seed: [2] int32 turns dropout on.
+        """
+        features = self._users(users)
+        parts = [history]
+        if self._about is not None:
+            parts.append(self._about(features))
+        if self._context is not None:
+            parts.append(dropout(self._context(context), self._config.dropout, seed, salt=3))
+        hidden = self._hidden(tf.concat(parts, axis=-1))
+        vector = self._mix(history) + self._out(
+            dropout(hidden, self._config.dropout, seed, salt=4)
+        )
+        if self._id is not None:
+            ids = drop_rows(features[self._id_name], self._config.id_dropout, seed, salt=5)
+            vector += self._id(ids)
+        vector = tf.math.l2_normalize(vector, axis=-1) / self._config.temperature
+        return tf.concat([vector, self._bias_scale * tf.ones_like(vector[..., :1])], axis=-1)
+
+
+def _normal() -> tf.keras.initializers.Initializer:
+    return tf.keras.initializers.TruncatedNormal(stddev=0.1)

@@ -1,0 +1,120 @@
+"""The one config file: every stage's section, read, checked and written out in full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from export.config import ExportConfig
+from features.config import FeaturesConfig
+from interactions.config import Config, DataConfig, SplitConfig, TaskConfig
+from interactions.errors import UserError
+from ranking.config import RankingConfig
+from retrieval.config import RetrievalConfig
+
+
+class TandemConfig(Config):
+    """Everything a run depends on; a file that names the data and its columns is enough."""
+
+    data: DataConfig
+    tasks: dict[str, TaskConfig] = Field(default_factory=lambda: {"retrieval": TaskConfig()})
+    split: SplitConfig = SplitConfig()
+    repeats: Literal["remove", "keep"] = "remove"
+    """Whether items that a user has chosen before may be recommended again."""
+    refit: Literal["none", "all"] = "none"
+    """`all` trains the exported models on every window, with all choices frozen."""
+    features: FeaturesConfig = FeaturesConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    ranking: RankingConfig = RankingConfig()
+    export: ExportConfig = ExportConfig()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _tasks_fit_together(self) -> Self:
+        kinds = {name: task.kind for name, task in self.tasks.items()}
+        if kinds.get("retrieval") != "retrieval" or list(kinds.values()).count("retrieval") > 1:
+            raise ValueError(
+                "tasks: exactly one task is of kind retrieval, and its name is `retrieval`; "
+                "add `retrieval: {weight: 1.0}`"
+            )
+        if self.tasks["retrieval"].weight == 0:
+            raise ValueError("tasks.retrieval.weight is 0, but the order needs it; give it a weight")
+        for name, task in self.tasks.items():
+            if task.event and self.data.event is None:
+                raise ValueError(
+                    f"tasks.{name}.event needs a log with event types; set data.event, "
+                    f"or give tasks.{name}.column"
+                )
+        if self.ranking.order != "auto":
+            unknown = sorted(set(self.ranking.order) - set(kinds))
+            if unknown:
+                raise ValueError(f"ranking.order names unknown tasks {unknown}; there are {list(kinds)}")
+        return self
+
+    @property
+    def trained_tasks(self) -> dict[str, TaskConfig]:
+        """The tasks with a weight; nobody trains a head whose weight is 0."""
+        return {name: task for name, task in self.tasks.items() if task.weight > 0}
+
+
+def load_config(path: Path) -> TandemConfig:
+    """Read a YAML config file.
+
+    Raises:
+        UserError: the file is missing or no YAML, or a key is unknown or has an impossible value;
+            the message has the key's path, the value and what is allowed.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the config file {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML: {reason}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold keys and values, beginning with `data:`")
+    return parse_config(content, source=str(path))
+
+
+def parse_config(content: dict[str, Any], *, source: str = "config") -> TandemConfig:
+    """Check a config given as plain values; raises `UserError` as `load_config` does."""
+    try:
+        return TandemConfig.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{source}: " + "; ".join(_explain(e) for e in error.errors())) from error
+
+
+def _explain(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"]) or "config"
+    if error["type"] == "extra_forbidden":
+        return f"{path}: unknown key; allowed here: {', '.join(_siblings(error['loc']))}"
+    if error["type"] == "value_error":
+        return f"{path}: {error['msg'].removeprefix('Value error, ')}"
+    if error["type"] == "missing":
+        return f"{path}: this key is needed"
+    return f"{path}: {error['input']!r} is not possible: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the section of an unknown key has."""
+    model: Any = TandemConfig
+    for part in location[:-1]:
+        if isinstance(part, str) and hasattr(model, "model_fields") and part in model.model_fields:
+            model = _section(model.model_fields[part].annotation) or model
+    return sorted(model.model_fields)
+
+
+def _section(annotation: Any) -> Any:
+    """Find the config class inside an annotation such as `tuple[FeatureConfig, ...] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return annotation
+    found = (_section(part) for part in getattr(annotation, "__args__", ()))
+    return next((section for section in found if section is not None), None)
+
+
+def dump_config(config: TandemConfig) -> str:
+    """Write the config as YAML with every default spelled out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

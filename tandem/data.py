@@ -1,0 +1,183 @@
+"""From the config to a log, its windows, and the encoded tables of a stage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+
+from features.entities import EncodedTable, EntityEncoders
+from features.neighbours import neighbours
+from features.statistics import Statistics, statistics
+from interactions import loading, storage
+from interactions.config import FeatureConfig
+from interactions.histories import Histories
+from interactions.log import NEVER, EventLog
+from interactions.queries import Queries, queries
+from interactions.split import RANKING, RETRIEVAL, TEST, VALIDATION, Windows, known_labels, split
+from ranking.model import Past
+from retrieval.model import RetrieverInputs
+from tandem.config import TandemConfig
+
+USER_ID, ITEM_ID = "user_id", "item_id"
+"""Names of the ids among the encoded features."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The log, cut into windows."""
+
+    log: EventLog
+    windows: Windows
+    config: TandemConfig
+
+    @cached_property
+    def histories(self) -> Histories:
+        """What every user chose before any moment."""
+        return Histories.of(self.log)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether an item chosen before can be recommended again."""
+        return self.config.repeats == "keep"
+
+    def queries(self, window: int) -> Queries:
+        """One query per event of `window` that a recommender could have answered."""
+        return queries(self.log, self.windows.rows(window), repeats=self.repeats)
+
+    def labels(self, window: int) -> dict[str, np.ndarray]:
+        """By task: the labels [rows] float32 as known when `window` was over."""
+        return {
+            task: known_labels(self.log, self.windows, task=task, code=window)
+            for task, config in self.config.trained_tasks.items()
+            if config.kind != "retrieval"
+        }
+
+    def statistics(self, *windows: int) -> Statistics:
+        """Count the rows of `windows`, with the labels known when the last of them was over."""
+        return statistics(self.log, self.windows.rows(*windows), self.labels(windows[-1]))
+
+    def past(self, *windows: int) -> Past:
+        """What `windows` say, for the ranker to gather from."""
+        near = neighbours(
+            self.log, self.windows.rows(*windows), width=self.config.ranking.neighbours
+        )
+        return Past(self.statistics(*windows), near)
+
+    def shifted(self) -> Data:
+        """Return the windows for a refit on everything.
+
+        What was trained on and validated by becomes the past: retrieval and ranking become the
+        retrieval window, validation and test the ranking window.
+        """
+        window = np.where(self.windows.window <= RANKING, RETRIEVAL, RANKING).astype(np.int8)
+        never = np.full_like(self.windows.ends[0], NEVER)
+        ends = np.stack([self.windows.ends[RANKING], never, never, never])
+        return Data(self.log, Windows(self.log, self.windows.kind, window, ends), self.config)
+
+
+def read_data(config: TandemConfig, *, base: Path, run: Path, console: Console) -> Data:
+    """Read, clean and split the data, and keep it in the run; a run that has it maps it again."""
+    folder = run / "data"
+    if not (folder / "log.json").exists():
+        loaded = loading.load(config.data, config.tasks, base=base)
+        windows = split(loaded.log, config.split)
+        storage.save(loaded.log, folder, windows=windows)
+        lines = loaded.report.lines() + windows.describe()
+        report = loaded.report.to_dict() | {"lines": lines}
+        (run / "data_report.json").write_text(json.dumps(report, indent=1) + "\n")
+    for line in json.loads((run / "data_report.json").read_text())["lines"]:
+        console.print(f"  {line}", highlight=False)
+    stored = storage.load(folder)
+    assert stored.windows is not None, "a run's log is stored with its windows"
+    return Data(stored.log, stored.windows, config)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The encoded tables of one stage."""
+
+    users: EncodedTable
+    items: EncodedTable
+    context: EncodedTable
+    """By log row; the last row is the context of a request that carries none."""
+
+    @property
+    def retriever_inputs(self) -> RetrieverInputs:
+        """What a retriever gathers from."""
+        return RetrieverInputs(self.users, self.items, self.context.specs, USER_ID, ITEM_ID)
+
+
+def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
+    """Learn the encoders from `rows` ([n] int64) of the log alone, and encode everything.
+
+    Encoders that are already in `folder` are used as they are.
+    """
+    log, config = data.log, data.config.data
+    return Encoded(
+        users=_encode_entity(
+            data, USER_ID, config.user_features, log.user_table, log.user_ids, log.user[rows],
+            folder=folder / "users",
+        ),
+        items=_encode_entity(
+            data, ITEM_ID, config.item_features, log.item_table, log.item_ids, log.item[rows],
+            folder=folder / "items",
+        ),
+        context=_encode_context(data, rows, folder=folder / "context"),
+    )
+
+
+def _encode_entity(
+    data: Data,
+    id_name: str,
+    features: tuple[FeatureConfig, ...],
+    table: pa.Table,
+    ids: np.ndarray,
+    seen: np.ndarray,
+    *,
+    folder: Path,
+) -> EncodedTable:
+    columns = {feature.name: table[feature.name] for feature in features}
+    everything = pa.table({id_name: pa.array(ids, pa.string()), **columns})
+    if (folder / "encoders.json").exists():
+        return EntityEncoders.load(folder).encode(everything)
+    encoders = EntityEncoders.fit_with_ids(
+        features,
+        everything,
+        id_name=id_name,
+        counts=np.bincount(seen, minlength=len(ids)),
+        config=data.config.features,
+        folder=folder,
+    )
+    return encoders.encode(everything)
+
+
+def _encode_context(data: Data, rows: np.ndarray, *, folder: Path) -> EncodedTable:
+    features, table = data.config.data.event_features, data.log.event_table
+    if not features:
+        return EncodedTable((), {})
+    if (folder / "encoders.json").exists():
+        return EntityEncoders.load(folder).encode(table)
+    encoders = EntityEncoders.fit(
+        features, table.take(pa.array(rows)), config=data.config.features, folder=folder
+    )
+    return encoders.encode(table)
+
+
+__all__ = [
+    "ITEM_ID",
+    "RANKING",
+    "RETRIEVAL",
+    "TEST",
+    "USER_ID",
+    "VALIDATION",
+    "Data",
+    "Encoded",
+    "encode",
+    "read_data",
+]

@@ -57,4 +57,4 @@ def _ndcg(
 ) -> float:
     ranked = reorder(candidates.item, order.score(predictions).numpy())
     found = hits(ranked, candidates.queries.item)
-    return float(ndcg_at(found, np.ones(len(ranked)), 10).mean())
+    return float(ndcg_at(found, np.ones(len(ranked), np.int64), 10).mean())

@@ -23,7 +23,7 @@ class Scorer:
 
     def __init__(self, ranker: Ranker, *, histories: Histories, context: EncodedTable) -> None:
         self.ranker = ranker
-        self._histories, self._context = histories, context
+        self._histories, self.context = histories, context
         self._predict = tf.function(
             lambda users, history, context, candidates, score: ranker(
                 Request(users, history, context, candidates, score)
@@ -41,7 +41,7 @@ class Scorer:
             "history": tf.constant(history.items, tf.int32),
             "context": {
                 name: tf.constant(values[context_rows])
-                for name, values in self._context.arrays.items()
+                for name, values in self.context.arrays.items()
             },
         }
 

@@ -11,6 +11,8 @@ from features.backend import tf
 _BLOCK = 32
 _OUT = -1e30
 """Score of what must not be found; finite, as an infinity is not JSON."""
+_LOWEST_REAL = -1e29
+"""No item scores below; a query's last entry scales the bias, so that padding scores about _OUT."""
 
 
 class Found(NamedTuple):
@@ -46,8 +48,8 @@ class ExactIndex(tf.Module):
         self._embeddings.assign(_padded_columns(embeddings))
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
-        """Score every item for queries [B, D], [B, padded items]; the padding scores -1e30."""
-        return tf.maximum(tf.matmul(queries, self._embeddings), _OUT)
+        """Score every item for queries [B, D], [B, padded items]; the padding scores about -1e30."""
+        return tf.matmul(queries, self._embeddings)
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Return the embeddings of item rows [...] int32, [..., D]."""
@@ -68,7 +70,7 @@ class ExactIndex(tf.Module):
         score, place = tf.math.top_k(within, k)
         block = tf.gather(best_blocks, place // _BLOCK, batch_dims=1)
         item = block * _BLOCK + place % _BLOCK
-        return Found(tf.where(score > _OUT, item, -1), score)
+        return Found(tf.where(score > _LOWEST_REAL, item, -1), score)
 
 
 def _padded_columns(embeddings: np.ndarray) -> np.ndarray:

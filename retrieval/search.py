@@ -11,7 +11,7 @@ from evaluation.ragged import Ragged, take
 from features.backend import tf
 from features.entities import EncodedTable
 from interactions.histories import Histories
-from interactions.log import EventLog
+from interactions.log import NEVER, EventLog
 from interactions.queries import Queries
 from retrieval.index import ExactIndex, Found, exclude
 from retrieval.model import Retriever
@@ -42,7 +42,7 @@ class Searcher:
     ) -> None:
         """Index the items of `log`; `seen_rows` [n] int64 are the log rows of the training."""
         self.retriever = retriever
-        self._log, self._context = log, context
+        self._log, self.context = log, context
         self._histories = Histories.of(log)
         self._known = np.unique(log.item[seen_rows])
         self._embed_items = tf.function(retriever.embed_items, reduce_retracing=True)
@@ -51,7 +51,7 @@ class Searcher:
         self.moments = CatalogueMoments.of(self.embeddings[self._known])
         self.index = ExactIndex(self.embeddings)
         self._standardise = Standardise(self.moments)
-        padding = np.zeros(self.index.padded - len(log.item_ids), np.int64)
+        padding = np.full(self.index.padded - len(log.item_ids), NEVER)
         self._first_seen = tf.constant(np.concatenate([log.first_seen, padding]), tf.int64)
 
     def refresh(self) -> None:
@@ -100,7 +100,7 @@ class Searcher:
             queries.user, queries.time, length=self.retriever.config.history
         )
         context = {
-            name: tf.constant(values[queries.row]) for name, values in self._context.arrays.items()
+            name: tf.constant(values[queries.row]) for name, values in self.context.arrays.items()
         }
         return self._embed_queries(
             tf.constant(self.embeddings[history.items]),

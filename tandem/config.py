@@ -76,15 +76,33 @@ def load_config(path: Path) -> TandemConfig:
         raise UserError(f"{path} is not valid YAML: {reason}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold keys and values, beginning with `data:`")
-    return parse_config(content, source=str(path))
+    return parse_config(content, base=path.resolve().parent, source=str(path))
 
 
-def parse_config(content: dict[str, Any], *, source: str = "config") -> TandemConfig:
-    """Check a config given as plain values; raises `UserError` as `load_config` does."""
+def parse_config(
+    content: dict[str, Any], *, base: Path, source: str = "config"
+) -> TandemConfig:
+    """Check a config given as plain values, its paths relative to `base`.
+
+    Raises `UserError` as `load_config` does.
+    """
     try:
-        return TandemConfig.model_validate(content)
+        config = TandemConfig.model_validate(content)
+        return config.model_copy(update={"data": _located(config.data, base)})
     except ValidationError as error:
         raise UserError(f"{source}: " + "; ".join(_explain(e) for e in error.errors())) from error
+
+
+def _located(data: DataConfig, base: Path) -> DataConfig:
+    """Make the paths absolute, so that a run can be judged and exported from anywhere."""
+
+    def absolute(path: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if isinstance(path, str):
+            return str(base / path)
+        return path if path is None else tuple(str(base / one) for one in path)
+
+    paths = {name: absolute(getattr(data, name)) for name in ("events", "items", "users")}
+    return data.model_copy(update=paths)
 
 
 def _explain(error: Any) -> str:

@@ -16,10 +16,10 @@ from features.neighbours import neighbours
 from features.statistics import Statistics, statistics
 from interactions import loading, storage
 from interactions.config import FeatureConfig
-from interactions.histories import Histories
+from interactions.histories import Histories, Ragged
 from interactions.log import NEVER, EventLog
 from interactions.queries import Queries, queries
-from interactions.split import RANKING, RETRIEVAL, TEST, VALIDATION, Windows, known_labels, split
+from interactions.split import RANKING, RETRIEVAL, Windows, known_labels, split
 from ranking.model import Past
 from retrieval.model import RetrieverInputs
 from tandem.config import TandemConfig
@@ -49,6 +49,12 @@ class Data:
     def queries(self, window: int) -> Queries:
         """One query per event of `window` that a recommender could have answered."""
         return queries(self.log, self.windows.rows(window), repeats=self.repeats)
+
+    def seen(self, queries: Queries) -> Ragged:
+        """Per query, the items to leave out: what its user had chosen before, unless repeated."""
+        if self.repeats:
+            return Ragged(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
+        return self.histories.seen(queries.row)
 
     def labels(self, window: int) -> dict[str, np.ndarray]:
         """By task: the labels [rows] float32 as known when `window` was over."""
@@ -81,11 +87,11 @@ class Data:
         return Data(self.log, Windows(self.log, self.windows.kind, window, ends), self.config)
 
 
-def read_data(config: TandemConfig, *, base: Path, run: Path, console: Console) -> Data:
+def read_data(config: TandemConfig, *, run: Path, console: Console) -> Data:
     """Read, clean and split the data, and keep it in the run; a run that has it maps it again."""
     folder = run / "data"
     if not (folder / "log.json").exists():
-        loaded = loading.load(config.data, config.tasks, base=base)
+        loaded = loading.load(config.data, config.tasks, base=Path())
         windows = split(loaded.log, config.split)
         storage.save(loaded.log, folder, windows=windows)
         lines = loaded.report.lines() + windows.describe()
@@ -168,16 +174,3 @@ def _encode_context(data: Data, rows: np.ndarray, *, folder: Path) -> EncodedTab
     )
     return encoders.encode(table)
 
-
-__all__ = [
-    "ITEM_ID",
-    "RANKING",
-    "RETRIEVAL",
-    "TEST",
-    "USER_ID",
-    "VALIDATION",
-    "Data",
-    "Encoded",
-    "encode",
-    "read_data",
-]

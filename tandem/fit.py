@@ -1,0 +1,112 @@
+"""`tandem fit`, `evaluate` and `export`: the ways in and out of a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from evaluation.report import Metrics
+from interactions.errors import UserError
+from tandem.config import TandemConfig, dump_config, parse_config
+from tandem.data import Data, read_data
+from tandem.judging import judge
+from tandem.resources import Resources
+from tandem.system import Trained, load_system, read_choices, train_system
+
+REFIT = "refit"
+"""Folder of a run with the models trained on every window."""
+
+
+def fit(
+    config: TandemConfig, *, run: Path, console: Console, resources: Resources | None = None
+) -> Metrics:
+    """Train both stages on `config` and judge them, into the folder `run`.
+
+    A stopped run goes on where it stood. Raises `UserError` where the folder cannot be written or
+    holds a run of another config.
+    """
+    resources = resources or Resources(console)
+    _open_run(config, run)
+    with resources.stage("read, clean and split the data"):
+        data = read_data(config, run=run, console=console)
+    trained = train_system(data, folder=run, resources=resources, console=console)
+    with resources.stage("evaluate on the test window"):
+        metrics = judge(trained, run=run)
+    if config.refit == "all":
+        train_system(
+            data.shifted(),
+            folder=run / REFIT,
+            frozen=read_choices(run),
+            resources=resources,
+            console=console,
+        )
+    resources.write(run / "resources.json")
+    return metrics
+
+
+def evaluate(run: Path, *, console: Console) -> Metrics:
+    """Judge the models of a finished run once more."""
+    return judge(load_system(_data_of(run, console), folder=run), run=run)
+
+
+def load_run(run: Path, *, console: Console) -> Trained:
+    """Return the system that a run ships: the refitted one where there is one."""
+    data = _data_of(run, console)
+    if data.config.refit == "all":
+        return load_system(data.shifted(), folder=run / REFIT)
+    return load_system(data, folder=run)
+
+
+def config_of(run: Path) -> TandemConfig:
+    """Read the expanded config of a run; raises `UserError` where `run` is none."""
+    path = run / "config.yaml"
+    if not path.exists():
+        raise UserError(f"{run} is not a run folder (no config.yaml); make one with `tandem fit`")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return parse_config(content, base=run, source=str(path))
+
+
+def _data_of(run: Path, console: Console) -> Data:
+    config = config_of(run)
+    if not (run / "choices.json").exists():
+        raise UserError(f"the run in {run} has not finished; go on with `tandem fit` into it")
+    return read_data(config, run=run, console=console)
+
+
+def _open_run(config: TandemConfig, run: Path) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if (run / "config.yaml").exists():
+            _refuse_another_config(config, run)
+        else:
+            (run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"the run folder {run} cannot be written ({error.strerror}); choose another with --run"
+        ) from error
+
+
+def _refuse_another_config(config: TandemConfig, run: Path) -> None:
+    old, new = _flat(config_of(run).model_dump()), _flat(config.model_dump())
+    changed = [
+        f"{key} was {old.get(key)!r} and is now {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith("export.")
+    ]
+    if changed:
+        raise UserError(
+            f"{run} holds a run of another config: {'; '.join(changed)}; "
+            "choose another folder with --run, or remove this one"
+        )
+
+
+def _flat(values: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(values, dict):
+        return {prefix: values}
+    return {
+        path: value
+        for key, inner in values.items()
+        for path, value in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

@@ -1,0 +1,245 @@
+"""Training both stages in the order that lets nothing leak, and finding them again in a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from evaluation.metrics import hits, ndcg_at
+from interactions.candidates import Candidates, Exposures
+from interactions.queries import Queries
+from interactions.split import RANKING, RETRIEVAL, VALIDATION
+from ranking.model import Past, Ranker, RankerInputs
+from ranking.ordering import choose_order
+from ranking.scoring import Order, Scorer
+from ranking.training import Examples, fit_ranker, restore_ranker
+from retrieval.candidates import sample_candidates
+from retrieval.model import Retriever
+from retrieval.search import Searcher
+from retrieval.training import TrainingData, fit_retriever, restore_retriever
+from tandem.config import TandemConfig
+from tandem.data import ITEM_ID, USER_ID, Data, Encoded, encode
+from tandem.resources import Resources
+
+FIRST_RETRIEVER, RETRIEVER, RANKER = "first_retriever", "retriever", "ranker"
+"""Folders of a run: the retriever of window R, which makes the ranker's candidates; the one of R
+and K, which is indexed; the ranker."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What validation decided; frozen for a refit."""
+
+    retriever_steps: int
+    ranker_steps: int
+    order: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Both stages, ready to be asked."""
+
+    data: Data
+    searcher: Searcher
+    scorer: Scorer
+    order: Order
+    context: Encoded
+
+    @property
+    def ranker(self) -> Ranker:
+        """The second stage."""
+        return self.scorer.ranker
+
+
+def train_system(
+    data: Data,
+    *,
+    folder: Path,
+    frozen: Choices | None = None,
+    resources: Resources,
+    console: Console,
+) -> Trained:
+    """Train, or find trained in `folder`, both stages; with `frozen` choices nothing is validated.
+
+    The retriever of window R makes the ranker's candidates for window K, so it never saw the
+    ranker's labels. The retriever of R and K, trained for as many steps, is the one that is
+    indexed, judged and exported. Validation stops both stages and chooses the order.
+    """
+    config = data.config
+    windows = data.windows
+    past, present = windows.rows(RETRIEVAL), windows.rows(RETRIEVAL, RANKING)
+    with resources.stage("encode features"):
+        early = encode(data, past, folder=folder / "features" / "retrieval_window")
+        late = encode(data, present, folder=folder / "features" / "retrieval_and_ranking_windows")
+    with resources.stage("train the retriever of the retrieval window"):
+        first, progression = fit_retriever(
+            early.retriever_inputs,
+            TrainingData(data.log, past, early.context, data.repeats),
+            config=config.retrieval,
+            folder=folder / FIRST_RETRIEVER,
+            seed=config.seed,
+            validate=None if frozen else _retrieval_ndcg(data, early, past),
+            steps=frozen.retriever_steps if frozen else None,
+            console=console,
+        )
+        steps = frozen.retriever_steps if frozen else progression.best_step
+    with resources.stage("make the candidates table"):
+        searcher = Searcher(first, log=data.log, context=early.context, seen_rows=past)
+        training = _training_examples(data, searcher, path=folder / "candidates.parquet")
+    with resources.stage("train the retriever of both windows"):
+        final, _ = fit_retriever(
+            late.retriever_inputs,
+            TrainingData(data.log, present, late.context, data.repeats),
+            config=config.retrieval,
+            folder=folder / RETRIEVER,
+            seed=config.seed,
+            steps=steps,
+            console=console,
+        )
+        searcher = Searcher(final, log=data.log, context=late.context, seen_rows=present)
+    with resources.stage("train the ranker"):
+        now = data.past(RETRIEVAL, RANKING)
+        validation = None if frozen else _validation_examples(data, searcher, now=now)
+        ranker, progression = fit_ranker(
+            _ranker_inputs(data, early),
+            training,
+            validation=validation,
+            histories=data.histories,
+            context=early.context,
+            config=config.ranking,
+            folder=folder / RANKER,
+            seed=config.seed,
+            steps=frozen.ranker_steps if frozen else None,
+            console=console,
+        )
+        ranker.past.replace(now)
+        scorer = Scorer(ranker, histories=data.histories, context=early.context)
+        order = _order(scorer, config, validation, frozen)
+    choices = frozen or Choices(steps, progression.best_step, dict(order.weights))
+    (folder / "choices.json").write_text(json.dumps(asdict(choices), indent=1) + "\n")
+    return Trained(data, searcher, scorer, order, early)
+
+
+def load_system(data: Data, *, folder: Path) -> Trained:
+    """Find both stages in a finished run; raises `UserError` where a checkpoint is not there."""
+    present = data.windows.rows(RETRIEVAL, RANKING)
+    early = encode(data, present, folder=folder / "features" / "retrieval_window")
+    late = encode(data, present, folder=folder / "features" / "retrieval_and_ranking_windows")
+    retriever = restore_retriever(
+        late.retriever_inputs, config=data.config.retrieval, folder=folder / RETRIEVER
+    )
+    ranker = restore_ranker(
+        _ranker_inputs(data, early),
+        past=data.past(RETRIEVAL, RANKING),
+        config=data.config.ranking,
+        folder=folder / RANKER,
+    )
+    searcher = Searcher(retriever, log=data.log, context=late.context, seen_rows=present)
+    scorer = Scorer(ranker, histories=data.histories, context=early.context)
+    order = Order.of(ranker, read_choices(folder).order)
+    return Trained(data, searcher, scorer, order, early)
+
+
+def read_choices(folder: Path) -> Choices:
+    """Read what validation decided in a run."""
+    return Choices(**json.loads((folder / "choices.json").read_text(encoding="utf-8")))
+
+
+def candidates_of(data: Data, searcher: Searcher, queries: Queries) -> Candidates:
+    """Retrieve candidates as a served request would: the best ones, none put in by hand."""
+    found = searcher.search(
+        queries, k=data.config.ranking.candidates, seen=data.seen(queries)
+    )
+    return Candidates(queries, found.item, found.score, np.zeros_like(found.score))
+
+
+def exposures_of(data: Data, searcher: Searcher, window: int) -> Exposures:
+    """Gather the exposures of a window that carry a label, as known when the window was over."""
+    rows = data.windows.rows(window)
+    labels = data.labels(window)
+    some = np.zeros(len(data.log), bool)
+    for values in labels.values():
+        some |= ~np.isnan(values)
+    rows = rows[data.log.exposure[rows] & some[rows]]
+    log = data.log
+    queries = Queries(rows, log.user[rows], log.time[rows], log.item[rows])
+    scores = searcher.score(queries, queries.item[:, np.newaxis])[:, 0]
+    return Exposures(queries, scores, {task: values[rows] for task, values in labels.items()})
+
+
+def _retrieval_ndcg(
+    data: Data, encoded: Encoded, rows: np.ndarray
+) -> Callable[[Retriever], float]:
+    """NDCG@10 on the validation window, over the whole catalogue."""
+    queries = data.queries(VALIDATION)
+    seen = data.seen(queries)
+    searchers: list[Searcher] = []
+
+    def validate(retriever: Retriever) -> float:
+        if searchers:
+            searchers[0].refresh()
+        else:
+            searchers.append(
+                Searcher(retriever, log=data.log, context=encoded.context, seen_rows=rows)
+            )
+        found = searchers[0].search(queries, k=10, seen=seen)
+        return float(ndcg_at(hits(found.item, queries.item), np.ones(len(queries), np.int64), 10).mean())
+
+    return validate
+
+
+def _training_examples(data: Data, searcher: Searcher, *, path: Path) -> Examples:
+    config = data.config.ranking
+    if not path.exists():
+        queries = data.queries(RANKING)
+        table = sample_candidates(
+            searcher,
+            queries,
+            seen=data.seen(queries),
+            available=data.log.first_seen,
+            retrieved=config.candidates,
+            negatives=config.negatives,
+            random_share=config.random_share,
+            seed=data.config.seed,
+        )
+        table.save(path)
+    return Examples(
+        Candidates.load(path), exposures_of(data, searcher, RANKING), data.past(RETRIEVAL)
+    )
+
+
+def _validation_examples(data: Data, searcher: Searcher, *, now: Past) -> Examples:
+    candidates = candidates_of(data, searcher, data.queries(VALIDATION))
+    return Examples(candidates, exposures_of(data, searcher, VALIDATION), now)
+
+
+def _ranker_inputs(data: Data, encoded: Encoded) -> RankerInputs:
+    """The ranker knows the ids and the label scales of the retrieval window, which it did not see."""
+    counted = data.statistics(RETRIEVAL)
+    return RankerInputs(
+        users=encoded.users,
+        items=encoded.items,
+        context=encoded.context.specs,
+        item_id=ITEM_ID,
+        user_id=USER_ID,
+        tasks=data.config.trained_tasks,
+        label_mean=counted.label_mean,
+        label_std=counted.label_std,
+    )
+
+
+def _order(
+    scorer: Scorer, config: TandemConfig, validation: Examples | None, frozen: Choices | None
+) -> Order:
+    if frozen is not None or validation is None:
+        assert frozen is not None, "without validation the order must be given"
+        return Order.of(scorer.ranker, frozen.order)
+    table = validation.candidates
+    predictions = scorer.predict(table.queries, table.item, table.retrieval_score)
+    weights = None if config.ranking.order == "auto" else config.ranking.order
+    return choose_order(scorer.ranker, table, predictions, weights=weights)

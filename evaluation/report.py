@@ -53,12 +53,16 @@ class Metrics(Mapping[str, Estimate]):
         split = {key: key.rpartition(".") for key in self._estimates}
         return {split[key][2]: one for key, one in self._estimates.items() if split[key][0] == what}
 
-    def write(self, path: Path) -> None:
-        """Write `metrics.json`, NaN as null, whole or not at all; raises UserError if it cannot."""
-        content = {
+    def to_dict(self) -> dict[str, dict[str, float | int | None]]:
+        """Return the content of `metrics.json`, NaN as None."""
+        return {
             key: {field: _number(getattr(one, field)) for field in ENDS} | {"n": int(one.n)}
             for key, one in self._estimates.items()
         }
+
+    def write(self, path: Path) -> None:
+        """Write `metrics.json`, whole or not at all; raises UserError if it cannot be written."""
+        content = self.to_dict()
         unfinished = path.with_name(path.name + ".unfinished")
         try:
             unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")

@@ -1,4 +1,4 @@
-"""The one place that sets up TensorFlow: `from features.backend import tf`.
+"""The one place that sets up TensorFlow: `from features.backend import tf, tfrs`.
 
 TensorFlow Recommenders needs Keras 2, which TensorFlow 2.16 and later use only where
 `TF_USE_LEGACY_KERAS` is set before `tf.keras` is first touched.
@@ -24,4 +24,6 @@ if not tf.keras.layers.Layer.__module__.startswith("tf_keras"):
         "in a notebook, restart the runtime."
     )
 
-__all__ = ["tf"]
+import tensorflow_recommenders as tfrs  # noqa: E402  (it checks what was set up above)
+
+__all__ = ["tf", "tfrs"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from features.backend import tf
 from features.encoders import FeatureSpec
@@ -25,10 +25,16 @@ class EntityTable(tf.Module):
             }
         self.rows = len(next(iter(table.arrays.values()))) - 1 if table.arrays else 0
 
-    def __call__(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Gather features of `rows` (int32, any shape; -1 is the unknown row)."""
+    def __call__(
+        self, rows: tf.Tensor, names: Collection[str] | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Gather features of `rows` (int32, any shape; -1 is the unknown row), all or by name."""
         rows = tf.where(rows < 0, self.rows, rows)
-        return {key: tf.gather(column, rows) for key, column in self._columns.items()}
+        return {
+            key: tf.gather(column, rows)
+            for key, column in self._columns.items()
+            if names is None or key in names
+        }
 
 
 class FeatureEmbedding(tf.keras.layers.Layer):

@@ -30,7 +30,7 @@ class RankingConfig(Config):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     id_dropout: float = Field(default=0.2, ge=0, lt=1)
     history: int = Field(default=50, ge=1)
-    neighbours: int = Field(default=32, ge=1)
+    neighbours: int = Field(default=20, ge=1)
     """Items kept per item that the same people chose."""
     batch_queries: int = Field(default=64, ge=1)
     order: dict[str, float] | Literal["auto"] = "auto"

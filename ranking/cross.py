@@ -55,6 +55,8 @@ def affinities(
     count = tf.maximum(tf.reduce_sum(mask, axis=1, keepdims=True), 1.0)
     result = []
     for spec in specs:
+        if spec.kind == "text":
+            continue
         ours, theirs = candidates[spec.name], history[spec.name]
         if spec.kind == "categorical":
             same = (ours[:, :, tf.newaxis] == theirs[:, tf.newaxis, :]) & (ours > 0)[..., tf.newaxis]

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow_recommenders as tfrs
 
-from features.backend import tf
+from features.backend import tf, tfrs
 from features.encoders import FeatureSpec
 from features.entities import EncodedTable
 from features.layers import EntityTable, FeatureEmbedding
@@ -21,6 +20,8 @@ from training.dropout import drop_rows, dropout
 
 RETRIEVAL = "retrieval"
 """Name of the task that every ranker has: which candidate was chosen."""
+_RECENT = 20
+"""Latest items of a history whose neighbours are looked for among the candidates."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,10 @@ class Ranker(tf.Module):
         For the retrieval task and binary ones the logit, for a regression the label itself.
         `seed` [2] int32 turns dropout on.
         """
-        candidate = self._items(request.candidates)
-        vectors = self._vectors(candidate, seed, salt=11)
-        history = self._items(request.history)
+        vectors, past_vectors = self._vectors(request, seed)
         mask = tf.cast(request.history >= 0, tf.float32)
-        past_vectors = self._vectors(history, seed, salt=12)
         query, mean = self._query(request, past_vectors, mask, seed)
-        numbers = self._numbers(request, candidate, history, mask, vectors, mean)
+        numbers = self._numbers(request, mask, vectors, mean)
         width = tf.shape(request.candidates)[1]
         tiled = tf.tile(query[:, tf.newaxis, :], [1, width, 1])
         joined = tf.concat([tiled, vectors, mean[:, tf.newaxis, :] * vectors, numbers], axis=-1)
@@ -114,15 +112,24 @@ class Ranker(tf.Module):
             hidden = dropout(layer(hidden), self.config.dropout, seed, salt=20 + index)
         return {task: self._predict(task, hidden, numbers) for task in self.tasks}
 
-    def _vectors(
-        self, features: Mapping[str, tf.Tensor], seed: tf.Tensor | None, *, salt: int
-    ) -> tf.Tensor:
-        """Item vectors [..., D] of encoded features."""
-        ids = drop_rows(features[self.inputs.item_id], self.config.id_dropout, seed, salt=salt)
+    def _vectors(self, request: Request, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors of the candidates [B, C, D] and of the history [B, H, D].
+
+        Each distinct item is computed once: a batch's lists and histories share most of theirs.
+        """
+        both = [tf.reshape(rows, [-1]) for rows in (request.candidates, request.history)]
+        distinct, place = tf.unique(tf.concat(both, axis=0))
+        features = self._items(distinct)
+        ids = drop_rows(features[self.inputs.item_id], self.config.id_dropout, seed, salt=11)
         parts = [self._id(ids)]
         if self._content is not None:
             parts.append(self._content(features))
-        return self._item_vector(tf.concat(parts, axis=-1))
+        vectors = self._item_vector(tf.concat(parts, axis=-1))
+        split = tf.size(request.candidates)
+        return (
+            tf.gather(vectors, tf.reshape(place[:split], tf.shape(request.candidates))),
+            tf.gather(vectors, tf.reshape(place[split:], tf.shape(request.history))),
+        )
 
     def _query(
         self, request: Request, vectors: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None
@@ -141,18 +148,19 @@ class Ranker(tf.Module):
     def _numbers(
         self,
         request: Request,
-        candidate: Mapping[str, tf.Tensor],
-        history: Mapping[str, tf.Tensor],
         mask: tf.Tensor,
         vectors: tf.Tensor,
         mean: tf.Tensor,
     ) -> tf.Tensor:
         """What can be said of each candidate in plain numbers, [B, C, numbers]."""
+        compared = {spec.name for spec in self._content_specs if spec.kind != "text"}
+        candidate = self._items(request.candidates, compared)
+        history = self._items(request.history, compared)
         together = cross.chosen_together(
-            request.candidates, *self.past.neighbours(request.history)
+            request.candidates, *self.past.neighbours(_latest(request.history, mask, _RECENT))
         )
         last = cross.chosen_together(
-            request.candidates, *self.past.neighbours(_latest(request.history, mask))
+            request.candidates, *self.past.neighbours(_latest(request.history, mask, 1))
         )
         single = [
             request.retrieval_score,
@@ -236,10 +244,11 @@ def _known(rows: tf.Tensor, table: tf.Variable) -> tf.Tensor:
     return tf.where(rows < 0, table.shape[0] - 1, rows)
 
 
-def _latest(history: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The last item of each history [B, H], [B, 1]; -1 where it is empty."""
-    last = tf.maximum(tf.cast(tf.reduce_sum(mask, axis=1), tf.int32) - 1, 0)
-    return tf.gather(history, last[:, tf.newaxis], batch_dims=1)
+def _latest(history: tf.Tensor, mask: tf.Tensor, length: int) -> tf.Tensor:
+    """The last `length` items of each history [B, H], latest first, [B, length]; -1 is none."""
+    count = tf.cast(tf.reduce_sum(mask, axis=1, keepdims=True), tf.int32)
+    place = count - 1 - tf.range(min(length, history.shape[1]))
+    return tf.where(place >= 0, tf.gather(history, tf.maximum(place, 0), batch_dims=1), -1)
 
 
 def _embedding(

@@ -29,7 +29,8 @@ class ExactIndex(tf.Module):
 
     The k best items lie in the k blocks with the highest maxima, so only those are sorted. The
     embeddings are kept transposed, [D, N], which multiplies about three times as fast, and padded
-    to whole blocks with items whose last entry, the bias, no query can lift.
+    to whole blocks with columns whose score has a ceiling that no query can lift. Items of equal
+    score come in the order of their rows.
     """
 
     def __init__(self, embeddings: np.ndarray) -> None:
@@ -38,6 +39,8 @@ class ExactIndex(tf.Module):
         columns = _padded_columns(embeddings)
         self.items, self.padded = len(embeddings), columns.shape[1]
         self._embeddings = tf.Variable(columns, trainable=False, name="item_embeddings")
+        ceiling = np.where(np.arange(self.padded) < self.items, np.float32(np.inf), _OUT)
+        self._ceiling = tf.Variable(ceiling.astype(np.float32), trainable=False, name="ceiling")
 
     def is_exact(self) -> bool:
         """Say whether the top k is always the true one."""
@@ -63,6 +66,8 @@ class ExactIndex(tf.Module):
         k = min(k, self.items)
         blocks = tf.reshape(scores, [-1, scores.shape[1] // _BLOCK, _BLOCK])
         _, best_blocks = tf.math.top_k(tf.reduce_max(blocks, axis=2), min(k, blocks.shape[1]))
+        # in the catalogue's order, as the first of equal scores is taken below
+        best_blocks = tf.sort(best_blocks, axis=1)
         # [B, blocks, 32] -> [B, best blocks * 32]
         within = tf.reshape(
             tf.gather(blocks, best_blocks, batch_dims=1), [-1, best_blocks.shape[1] * _BLOCK]
@@ -78,7 +83,6 @@ def _padded_columns(embeddings: np.ndarray) -> np.ndarray:
     items, dim = embeddings.shape
     columns = np.zeros((dim, -(-items // _BLOCK) * _BLOCK), np.float32)
     columns[:, :items] = embeddings.T
-    columns[-1, items:] = _OUT
     return columns
 
 

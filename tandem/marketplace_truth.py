@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from interactions.queries import Queries
 from tandem.data import Data
 
 ORACLE = "oracle"
+_CHUNK = 256
+"""Queries judged at once: each against the whole catalogue."""
 
 
 def find_marketplace(config: DataConfig) -> Marketplace | None:
@@ -43,17 +46,15 @@ def oracle_metrics(
     test events are; `<what>.expected_purchases@10` is the true number of purchases if the ten items
     are looked at, and `<what>.value_share` that number over the oracle's, who orders by it.
     """
-    truth = market.oracle
-    users = truth.user_rows(data.log.user_ids[queries.user])
-    times = queries.time // 1000  # the log counts microseconds, the marketplace milliseconds
-    to_market = truth.item_rows(data.log.item_ids)
-    allowed = _allowed(data, queries)
-    best_views = _best(truth.view_probability(users, None, times)[:, to_market], allowed, k=max(ks))
-    judged = rank_queries(best_views, queries.item, catalogue=len(to_market), ks=ks)
+    chunks = np.array_split(np.arange(len(queries)), max(len(queries) // _CHUNK, 1))
+    parts = [
+        _judge_chunk(market, data, queries.take(index), {w: r[index] for w, r in ranked.items()}, ks)
+        for index in chunks
+    ]
+    best_views = np.concatenate([part.best_views for part in parts])
+    judged = rank_queries(best_views, queries.item, catalogue=len(data.log.item_ids), ks=ks)
     metrics.add(ORACLE, judged.estimates(clusters=queries.user, seed=seed))
-    bought = truth.purchase_probability(users, None, times)[:, to_market]
-    lists = {**ranked, ORACLE: _best(bought, allowed, k=10)}
-    value = {what: _value(bought, items[:, :10]) for what, items in lists.items()}
+    value = {what: np.concatenate([part.value[what] for part in parts]) for what in parts[0].value}
     for what, values in value.items():
         metrics.add(
             what,
@@ -64,6 +65,35 @@ def oracle_metrics(
                 ),
             },
         )
+
+
+@dataclass(frozen=True)
+class _Truth:
+    best_views: np.ndarray
+    """[queries, k] int item rows by the true probability of a view."""
+    value: Mapping[str, np.ndarray]
+    """By contender, [queries] expected purchases in the top 10."""
+
+
+def _judge_chunk(
+    market: Marketplace,
+    data: Data,
+    queries: Queries,
+    ranked: Mapping[str, np.ndarray],
+    ks: tuple[int, ...],
+) -> _Truth:
+    truth = market.oracle
+    users = truth.user_rows(data.log.user_ids[queries.user])
+    times = queries.time // 1000  # the log counts microseconds, the marketplace milliseconds
+    to_market = truth.item_rows(data.log.item_ids)
+    allowed = _allowed(data, queries)
+    views = truth.view_probability(users, None, times)[:, to_market]
+    bought = truth.purchase_probability(users, None, times)[:, to_market]
+    lists = {**ranked, ORACLE: _best(bought, allowed, k=10)}
+    return _Truth(
+        _best(views, allowed, k=max(ks)),
+        {what: _value(bought, items[:, :10]) for what, items in lists.items()},
+    )
 
 
 def _allowed(data: Data, queries: Queries) -> np.ndarray:

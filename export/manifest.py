@@ -1,0 +1,212 @@
+"""What a bundle says of itself: `manifest.json`, and opening a bundle by it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from interactions.errors import UserError
+
+FORMAT = 1
+"""Number of the layout; a reader refuses bundles of a later one."""
+MANIFEST = "manifest.json"
+_BLOCK = 1 << 20
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class TensorEntry(_Part):
+    """An input or output of a signature."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+    """None for a dimension of any size."""
+
+
+class SignatureEntry(_Part):
+    """The inputs and outputs of a signature, by name."""
+
+    inputs: dict[str, TensorEntry]
+    outputs: dict[str, TensorEntry]
+
+
+class WidthsEntry(_Part):
+    """The widths and sizes fixed at export."""
+
+    max_k: int
+    """Of the recommender's lists."""
+    candidates: int
+    """Of the retrieval model's lists, and how many the recommender ranks."""
+    max_batch: int
+    """Largest batch that was warmed up."""
+
+
+class TaskEntry(_Part):
+    """A task of the ranker."""
+
+    kind: str
+    order_weight: float
+    """Its weight in `score`."""
+
+
+class WindowEntry(_Part):
+    """The interactions that the tables of the bundle know."""
+
+    events: int
+    users: int
+    items: int
+    first: str | None
+    """ISO time (UTC) of the first event; None where the data has only an order."""
+    last: str | None
+
+
+class VocabularyEntry(_Part):
+    """A vocabulary: which values have a number."""
+
+    values: int
+    sha256: str
+
+
+class IndexEntry(_Part):
+    """What answers top-k."""
+
+    kind: str
+    is_exact: bool
+    recall: float
+    """Share of the true top `k` that it found, measured at export."""
+    k: int
+
+
+class ParityEntry(_Part):
+    """How the exported models compare with the Python ones."""
+
+    largest_difference: dict[str, float]
+    """By model; absolute below 1, relative above."""
+    tolerance: float
+    users: int
+
+
+class Manifest(_Part):
+    """Everything that a bundle says of itself."""
+
+    format: int = FORMAT
+    version: int
+    """Folder name of each model's version that this manifest describes."""
+    created: str
+    """ISO time, UTC."""
+    config: dict[str, Any]
+    """The run's config, fully expanded."""
+    schema_: dict[str, Any] = Field(alias="schema")
+    """Features by entity."""
+    vocabularies: dict[str, VocabularyEntry]
+    window: WindowEntry
+    metrics: dict[str, Any]
+    metrics_of: Literal["these models", "the models before the refit"]
+    tasks: dict[str, TaskEntry]
+    repeats: bool
+    """Whether items that a user has chosen before may come again."""
+    widths: WidthsEntry
+    signatures: dict[str, dict[str, SignatureEntry]]
+    """By model and signature."""
+    index: IndexEntry
+    parity: ParityEntry
+    packages: dict[str, str]
+    """Versions that the bundle was made with."""
+    checksums: dict[str, str]
+    """SHA-256 of every file of the models, by path in the bundle. The three config files may be
+    changed by an operator and are left out."""
+
+    def to_json(self) -> str:
+        """Return the content of `manifest.json`."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk, as its manifest describes it."""
+
+    folder: Path
+    manifest: Manifest
+
+    def model(self, name: str) -> Path:
+        """Return the folder of a model's version that the manifest describes."""
+        return self.folder / name / str(self.manifest.version)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Open a bundle and check every file of its models against its checksum.
+
+    Raises:
+        UserError: the folder is no bundle, a newer version of Tandem wrote it, or a file is
+            missing or changed; names the file.
+    """
+    folder = Path(folder)
+    bundle = Bundle(folder, _read_manifest(folder / MANIFEST))
+    for name, expected in bundle.manifest.checksums.items():
+        try:
+            found = sha256(folder / name)
+        except OSError as error:
+            raise UserError(
+                f"{folder / name} cannot be read ({error.strerror}), but the bundle's manifest "
+                "lists it; export the bundle again, or copy it anew"
+            ) from error
+        if found != expected:
+            raise UserError(
+                f"{folder / name} is damaged: its SHA-256 begins {found[:12]}, the manifest says "
+                f"{expected[:12]}; export the bundle again, or copy it anew"
+            )
+    return bundle
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def vocabulary_entry(values: Iterable[str]) -> VocabularyEntry:
+    """Count and hash values in the order of their numbers."""
+    digest, count = hashlib.sha256(), 0
+    for value in values:
+        digest.update(f"{value}\n".encode())
+        count += 1
+    return VocabularyEntry(values=count, sha256=digest.hexdigest())
+
+
+def _read_manifest(file: Path) -> Manifest:
+    if not file.is_file():
+        raise UserError(
+            f"not a bundle: {file.parent} has no {MANIFEST}; make one with tandem export"
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        written = content["format"]
+        if not isinstance(written, int):
+            raise TypeError(f"format {written!r} is no number")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file} is broken ({reason}); export the bundle again") from error
+    if written > FORMAT:
+        raise UserError(
+            f"{file} has the format {written}, this Tandem reads up to {FORMAT}; "
+            "update Tandem, or export the bundle again with this one"
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{file} is broken ({place}: {first['msg']}); export the bundle again"
+        ) from error

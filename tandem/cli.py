@@ -1,0 +1,210 @@
+"""The command line. TensorFlow is imported only by the commands that need it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from interactions.errors import UserError
+
+_COLUMNS = ("ndcg@10", "hit_rate@10", "recall@100", "coverage@10")
+
+
+def main() -> None:
+    """Run the command line; one line and exit status 2 for the user's mistakes, 1 for ours."""
+    try:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except UserError as error:
+        _fail(str(error), 2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped; the same command goes on where it can", 130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("TANDEM_DEBUG"):
+            raise
+        _fail(f"{type(error).__name__}: {error} (TANDEM_DEBUG=1 shows where)", 1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="tandem")
+def cli() -> None:
+    """Two-stage recommendations: a two-tower retriever and a multi-task ranker.
+
+    \b
+    tandem demo                             everything at once, on a generated marketplace
+    tandem fit CONFIG --run runs/mine       train and judge both stages
+    tandem export runs/mine                 write the bundle of SavedModels
+    tandem serve runs/mine/bundle           answer as TF Serving does, over gRPC
+    tandem recommend --user 42 -k 10        ask a server
+    tandem batch runs/mine/bundle --users users.parquet --out lists/
+    """
+
+
+@cli.command()
+@click.option("--run", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
+@click.option(
+    "--preset",
+    type=click.Choice(["demo", "seed"]),
+    default="demo",
+    show_default=True,
+    help="demo: 5,000 users, 2,000 items. seed: 1,000 users, 10 items, in a minute.",
+)
+def demo(run: Path, preset: str) -> None:
+    """Run everything on a generated marketplace, in a few minutes.
+
+    Generates users, items and events; trains both stages; judges them beside popularity and the
+    oracle that knows every true probability; exports, serves, asks over gRPC, and writes batch
+    recommendations.
+    """
+    from tandem.demo import run_demo
+
+    run_demo(run, preset=preset, console=_console())
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--run", type=click.Path(path_type=Path), required=True, help="Folder for everything made."
+)
+def fit(config: Path, run: Path) -> None:
+    """Train and judge both stages on the data that CONFIG (YAML) names.
+
+    \b
+    The shortest config:
+        data:
+          events: ratings.csv
+          user_id: userId
+          item_id: movieId
+
+    The same command goes on with a run that was stopped.
+    """
+    from tandem.config import load_config
+
+    settings = load_config(config)
+    from tandem.fit import fit as fit_run
+    from tandem.resources import Resources
+
+    console = _console()
+    resources = Resources(console)
+    metrics = fit_run(settings, run=run, console=console, resources=resources)
+    console.print(resources.table())
+    _print_metrics(console, metrics)
+    console.print(f"metrics, models and plots are in {run}; next: tandem export {run}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of a table.")
+def evaluate(run: Path, as_json: bool) -> None:
+    """Judge the models of a finished RUN on its test window once more."""
+    from tandem.fit import evaluate as evaluate_run
+
+    console = _console()
+    metrics = evaluate_run(run, console=Console(quiet=True) if as_json else console)
+    if as_json:
+        click.echo((run / "metrics.json").read_text(), nl=False)
+        return
+    _print_metrics(console, metrics)
+    console.print(f"metrics, slices and plots are in {run}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def export(run: Path) -> None:
+    """Write the models of RUN as a bundle of SavedModels for TF Serving, into RUN/bundle.
+
+    Nothing is published whose answers differ from the Python models'. Each export is a new version.
+    """
+    from tandem.publish import publish
+
+    console = _console()
+    bundle = publish(run, console=console)
+    console.print(f"version {bundle.version} is in {bundle.folder}; next: tandem serve {bundle.folder}")
+
+
+@cli.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--grpc-port", default=8500, show_default=True, help="0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 opens it to all.")
+def serve(bundle: Path, grpc_port: int, host: str) -> None:
+    """Answer gRPC requests for the models of BUNDLE, as TF Serving does."""
+    from serving.server import serve as start
+
+    console = _console()
+    console.print(f"loading {bundle}")
+    server = start(bundle, grpc_port=grpc_port, host=host)
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    signal.signal(signal.SIGINT, lambda *_: server.stop())
+    console.print(f"serving on {server.address}; ask: tandem recommend --server {server.address} --user ID")
+    server.wait()
+    console.print("stopped")
+
+
+@cli.command()
+@click.option("--server", default="127.0.0.1:8500", show_default=True, metavar="HOST:PORT")
+@click.option("--user", "users", multiple=True, required=True, help="A user id; may be repeated.")
+@click.option("-k", default=10, show_default=True, type=click.IntRange(min=1), help="How many items.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per user.")
+def recommend(server: str, users: tuple[str, ...], k: int, as_json: bool) -> None:
+    """Ask a running server (ours or TF Serving) for recommendations."""
+    from dataclasses import asdict
+
+    from serving.client import RecommenderClient
+    from tandem.show import recommendations_table
+
+    with RecommenderClient(server) as client:
+        answers = client.recommend(list(users), k=k)
+    for answer in answers:
+        if as_json:
+            click.echo(json.dumps(asdict(answer), ensure_ascii=False))
+        else:
+            _console().print(recommendations_table(answer))
+
+
+@cli.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--users", type=click.Path(path_type=Path), required=True, help="Parquet or CSV with a column user_id.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for Parquet shards.")
+@click.option("-k", default=100, show_default=True, type=click.IntRange(min=1), help="Items per user.")
+def batch(bundle: Path, users: Path, out: Path, k: int) -> None:
+    """Write recommendations for every user of a file, in bounded memory.
+
+    The same command goes on with shards that are missing.
+    """
+    from batch.local import batch_recommend
+
+    console = _console()
+    written = batch_recommend(bundle, users, out, k=k, console=console)
+    console.print(f"recommendations for {written.users:,} users are in {out}")
+
+
+def _print_metrics(console: Console, metrics: Any) -> None:
+    from evaluation.report import table
+    from tandem.show import tasks_table
+
+    console.print(table(metrics, columns=_COLUMNS, title="On the test window"))
+    tasks = tasks_table(metrics)
+    if tasks is not None:
+        console.print(tasks)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 110, soft_wrap=False)
+
+
+def _fail(message: str, status: int) -> None:
+    Console(stderr=True, width=None).print(
+        f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True
+    )
+    sys.exit(status)

@@ -1,0 +1,55 @@
+"""Tables for people: recommendations, task metrics, a user's history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from evaluation.report import Metrics, cell
+from serving.answers import Recommendations
+
+
+def recommendations_table(
+    answer: Recommendations, *, titles: Mapping[str, str] | None = None
+) -> Table:
+    """Show one user's recommendations, with titles by item id where there are any."""
+    table = Table(title=f"Recommendations for {answer.user_id}", title_justify="left")
+    tasks = list(answer.items[0].tasks) if answer.items else []
+    table.add_column("", justify="right")
+    table.add_column("item")
+    if titles is not None:
+        table.add_column("title")
+    for name in ("score", "retrieval score", *tasks):
+        table.add_column(name, justify="right")
+    for rank, item in enumerate(answer.items, start=1):
+        numbers = [item.score, item.retrieval_score, *(item.tasks[task] for task in tasks)]
+        shown = [] if titles is None else [titles.get(item.item_id, "")]
+        table.add_row(str(rank), item.item_id, *shown, *(f"{number:.3f}" for number in numbers))
+    return table
+
+
+def history_table(user_id: str, items: Sequence[str], titles: Mapping[str, str]) -> Table:
+    """Show what a user chose last, the latest first."""
+    table = Table(title=f"What {user_id} chose last", title_justify="left")
+    table.add_column("item")
+    table.add_column("title")
+    for item in items:
+        table.add_row(item, titles.get(item, ""))
+    return table
+
+
+def tasks_table(metrics: Metrics) -> Table | None:
+    """Show how well each task is predicted on the logged exposures; None where there are none."""
+    names = [key for key in metrics if key.startswith("ranking.")]
+    if not names:
+        return None
+    table = Table(title="Tasks, on the logged exposures of the test window", title_justify="left")
+    table.add_column("task")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("rows", justify="right")
+    for name in names:
+        _, task, metric = name.split(".", 2)
+        table.add_row(task, metric.replace("_", " "), cell(metrics[name]), f"{metrics[name].n:,}")
+    return table

@@ -152,9 +152,7 @@ def _write_models(
     for name, calls in signatures(recommender, widths=widths).items():
         folder = partial / name / str(version)
         save_model(folder, calls, tables=[users.table, items.table])
-        write_warmup(
-            folder, name, system=system, widths=widths, max_batch=config.max_batch
-        )
+        write_warmup(folder, name, system=system, widths=widths, max_batch=config.max_batch)
         described[name] = {
             signature: _signature_entry(call.get_concrete_function())
             for signature, call in calls.items()
@@ -177,7 +175,9 @@ def _tensor_entry(spec: Any) -> TensorEntry:
 
 
 def _checksums(partial: Path) -> dict[str, str]:
-    files = sorted(file for name in MODELS for file in (partial / name).rglob("*") if file.is_file())
+    files = sorted(
+        file for name in MODELS for file in (partial / name).rglob("*") if file.is_file()
+    )
     return {file.relative_to(partial).as_posix(): sha256(file) for file in files}
 
 
@@ -197,7 +197,7 @@ def _manifest(
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=dict(provenance.config),
-        schema_=dict(provenance.schema),
+        schema=dict(provenance.schema),
         vocabularies=_vocabularies(system.log, provenance),
         window=_window(system.log),
         metrics=dict(provenance.metrics),
@@ -225,7 +225,10 @@ def _manifest(
 
 
 def _vocabularies(log: EventLog, provenance: Provenance) -> dict[str, VocabularyEntry]:
-    entries = {"user_ids": vocabulary_entry(log.user_ids), "item_ids": vocabulary_entry(log.item_ids)}
+    entries = {
+        "user_ids": vocabulary_entry(log.user_ids),
+        "item_ids": vocabulary_entry(log.item_ids),
+    }
     for name, file in provenance.vocabularies.items():
         lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         entries[name] = vocabulary_entry(line.partition("\t")[0] for line in lines)

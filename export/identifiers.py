@@ -36,7 +36,7 @@ class Identifiers(tf.Module):
         )
         self.table = tf.lookup.StaticHashTable(lines, default_value=-1)
         # a variable, as constants count towards a graph's limit of 2 GB; the last one is padding
-        self._ids = tf.Variable([*ids, ""], trainable=False, dtype=tf.string, name=file.stem)
+        self._ids = tf.Variable(tf.constant([*ids, ""], tf.string), trainable=False, name=file.stem)
         self.count = len(ids)
 
     def rows(self, ids: tf.Tensor) -> tf.Tensor:

@@ -126,7 +126,7 @@ class Manifest(_Part):
 
     def to_json(self) -> str:
         """Return the content of `manifest.json`."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2) + "\n"
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from export.signatures import (
 )
 from export.system import LOWEST, Recommended, System, queries_now, recommend, rows_of, seen_by
 from features.backend import tf
-from interactions.histories import Histories
 
 UNKNOWN_USER = "a user whom nobody has seen"
 _ALONE = 4
@@ -69,7 +68,9 @@ def check_parity(
         ParityError: a difference is above `tolerance`; names the model, the output and the user.
     """
     ids = _sample(system, users=users, seed=seed)
-    ask = {name: tf.saved_model.load(str(path)).signatures[DEFAULT] for name, path in models.items()}
+    ask = {
+        name: tf.saved_model.load(str(path)).signatures[DEFAULT] for name, path in models.items()
+    }
     truth = recommend(system, ids, k=len(system.log.item_ids))
     check = _Comparison(system, ids, truth, tolerance=tolerance)
     largest = dict.fromkeys(models, 0.0)
@@ -87,7 +88,7 @@ def check_parity(
 
 
 class _Comparison:
-    """Compares outputs for some of the sampled users; each method returns the largest difference."""
+    """Compares outputs for some of the sampled users; methods return the largest difference."""
 
     def __init__(
         self, system: System, ids: Sequence[str], truth: Recommended, *, tolerance: float
@@ -233,7 +234,7 @@ class _Comparison:
 def _sample(system: System, *, users: int, seed: int) -> list[str]:
     """Draw users, some without a history where there are any, and an unknown one at the end."""
     rng = np.random.default_rng(seed)
-    offsets = Histories.of(system.log).offsets
+    offsets = system.histories.offsets
     empty = np.flatnonzero(np.diff(offsets) == 0)
     some = rng.permutation(empty)[: max(users // 8, 1)]
     others = rng.permutation(np.flatnonzero(np.diff(offsets)))[: max(users - len(some), 0)]

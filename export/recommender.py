@@ -22,7 +22,7 @@ class Query(NamedTuple):
     """[B] int32 user rows, -1 is unknown."""
     history: tf.Tensor
     """[B, H] int32 item rows, oldest first, padded with -1."""
-    count: tf.Tensor
+    history_count: tf.Tensor
     """[B] int32, how many of the H are real."""
     seen: tf.RaggedTensor
     """[B, ragged] int32 item rows that must not come back."""
@@ -82,7 +82,7 @@ class Recommender:
         return Query(
             users=users,
             history=history,
-            count=count,
+            history_count=count,
             seen=self._state.seen(users),
             retriever_context=_repeated(self._retriever_blank, batch),
             ranker_context=_repeated(self._ranker_blank, batch),
@@ -91,10 +91,10 @@ class Recommender:
     def embed(self, query: Query) -> tf.Tensor:
         """Turn queries into vectors [B, D] float32, whose product with an item's is its score."""
         length = self.retriever.config.history
-        history = latest(query.history, query.count, length=length)
+        history = latest(query.history, query.history_count, length=length)
         return self.retriever.embed_queries(
             self.index.gather(tf.maximum(history, 0)),
-            tf.minimum(query.count, length),
+            tf.minimum(query.history_count, length),
             query.users,
             query.retriever_context,
         )
@@ -116,19 +116,15 @@ class Recommender:
 
     def rank(self, query: Query, candidates: Candidates) -> Ranked:
         """Predict every task for the candidates, and combine them into the score of the order."""
-        history = latest(query.history, query.count, length=self._ranker.config.history)
+        history = latest(query.history, query.history_count, length=self._ranker.config.history)
         predictions = self._ranker(
-            Request(
-                query.users, history, query.ranker_context, candidates.item, candidates.score
-            )
+            Request(query.users, history, query.ranker_context, candidates.item, candidates.score)
         )
         readable = {
             task: tf.sigmoid(value) if self._ranker.tasks[task].kind == "binary" else value
             for task, value in predictions.items()
         }
-        return Ranked(
-            candidates.item, self._order.score(predictions), candidates.score, readable
-        )
+        return Ranked(candidates.item, self._order.score(predictions), candidates.score, readable)
 
 
 def top_k(ranked: Ranked, *, k: int) -> Ranked:
@@ -138,9 +134,7 @@ def top_k(ranked: Ranked, *, k: int) -> Ranked:
     """
     score = tf.where(ranked.item >= 0, ranked.score, LOWEST)
     by_row = tf.argsort(ranked.item, axis=1)
-    _, best = tf.math.top_k(
-        tf.gather(score, by_row, batch_dims=1), min(k, ranked.item.shape[1])
-    )
+    _, best = tf.math.top_k(tf.gather(score, by_row, batch_dims=1), min(k, width_of(ranked.item)))
     place = tf.gather(by_row, best, batch_dims=1)
     return Ranked(
         tf.gather(ranked.item, place, batch_dims=1),
@@ -148,6 +142,14 @@ def top_k(ranked: Ranked, *, k: int) -> Ranked:
         tf.gather(ranked.retrieval_score, place, batch_dims=1),
         {task: tf.gather(value, place, batch_dims=1) for task, value in ranked.tasks.items()},
     )
+
+
+def width_of(tensor: tf.Tensor) -> int:
+    """Return the length of the second axis, which must be fixed in the graph."""
+    width = tensor.shape[1]
+    if width is None:
+        raise ValueError(f"the second axis of {tensor.name} has no fixed length")
+    return width
 
 
 def _blank(context: EncodedTable) -> dict[str, tf.Tensor]:

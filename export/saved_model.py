@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from features.backend import tf
 
 
-def save_model(
-    folder: Path, signatures: Mapping[str, Callable[..., Any]], *, tables: Sequence[Any]
-) -> None:
+def save_model(folder: Path, signatures: Mapping[str, Any], *, tables: Sequence[Any]) -> None:
     """Write `signatures`, tf.functions by name, with the variables and lookup `tables` they use.
 
     Only these go into the model, not the layers that hold them: a SavedModel of Keras layers would

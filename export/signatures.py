@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from export.recommender import Candidates, Recommender
+from export.recommender import Candidates, Recommender, width_of
 from export.system import LOWEST, System
 from features.backend import tf
 from interactions.errors import UserError
@@ -30,9 +30,7 @@ class Widths:
     """Of the retrieval model's lists, and how many the recommender ranks."""
 
 
-def signatures(
-    recommender: Recommender, *, widths: Widths
-) -> Mapping[str, Mapping[str, Callable[..., Any]]]:
+def signatures(recommender: Recommender, *, widths: Widths) -> Mapping[str, Mapping[str, Any]]:
     """Return the signatures, tf.functions by name, of each of MODELS."""
     return {
         RETRIEVAL: _retrieval(recommender, width=widths.candidates),
@@ -50,7 +48,7 @@ def check_task_names(system: System) -> None:
             )
 
 
-def _retrieval(recommender: Recommender, *, width: int) -> dict[str, Callable[..., Any]]:
+def _retrieval(recommender: Recommender, *, width: int) -> dict[str, Any]:
     def retrieve(user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         query = recommender.encode(user_id)
         vectors = recommender.embed(query)
@@ -87,11 +85,11 @@ def _retrieval(recommender: Recommender, *, width: int) -> dict[str, Callable[..
     }
 
 
-def _ranking(recommender: Recommender) -> Callable[..., Any]:
+def _ranking(recommender: Recommender) -> Any:
     def rank(
         user_id: tf.Tensor, item_id: tf.Tensor, retrieval_score: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        # the empty string is the padding of a retrieved list, an unknown id an item without features
+        # the empty string pads retrieved lists; an unknown id is an item without features
         there = item_id != ""
         usable = there & tf.math.is_finite(retrieval_score)
         score = tf.where(usable, retrieval_score, 0.0)
@@ -110,7 +108,7 @@ def _ranking(recommender: Recommender) -> Callable[..., Any]:
     )
 
 
-def _recommend(recommender: Recommender, *, widths: Widths) -> Callable[..., Any]:
+def _recommend(recommender: Recommender, *, widths: Widths) -> Any:
     def recommend(user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         best = recommender.recommend(user_id, candidates=widths.candidates, k=widths.max_k)
         columns = {SCORE: best.score, RETRIEVAL_SCORE: best.retrieval_score, **best.tasks}
@@ -127,7 +125,7 @@ def _lists(
     recommender: Recommender, item: tf.Tensor, columns: Mapping[str, tf.Tensor], *, width: int
 ) -> dict[str, tf.Tensor]:
     """Widen lists [B, n], n <= width, to `width` places; count says how many are real."""
-    more = [[0, 0], [0, width - item.shape[1]]]
+    more = [[0, 0], [0, width - width_of(item)]]
     item = tf.pad(item, more, constant_values=-1)
     there = item >= 0
     widened = {

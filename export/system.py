@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.backend import tf
 from interactions.config import TaskConfig
 from interactions.histories import Histories, Ragged
 from interactions.log import NEVER, EventLog
@@ -41,6 +43,11 @@ class System:
     def ranker(self) -> Ranker:
         """The second stage."""
         return self.scorer.ranker
+
+    @cached_property
+    def histories(self) -> Histories:
+        """Everything that anybody chose."""
+        return Histories.of(self.log)
 
     @property
     def tasks(self) -> Mapping[str, TaskConfig]:
@@ -82,7 +89,7 @@ def seen_by(system: System, users: np.ndarray) -> Ragged:
     """Return the item rows that must not be recommended to user rows [n] int32 (-1 is unknown)."""
     if system.repeats:
         return Ragged(np.zeros(len(users) + 1, np.int64), np.zeros(0, np.int32))
-    return Histories.of(system.log).seen_at(users, np.full(len(users), NEVER))
+    return system.histories.seen_at(users, np.full(len(users), NEVER))
 
 
 def recommend(system: System, user_ids: Sequence[str], *, k: int) -> Recommended:
@@ -96,7 +103,8 @@ def recommend(system: System, user_ids: Sequence[str], *, k: int) -> Recommended
     found = system.searcher.search(queries, k=system.candidates, seen=seen_by(system, users))
     there = found.item >= 0
     predictions = system.scorer.predict(queries, found.item, np.where(there, found.score, 0.0))
-    score = np.where(there, system.order.score(predictions), LOWEST).astype(np.float32)
+    combined = system.order.score({task: tf.constant(p) for task, p in predictions.items()})
+    score = np.where(there, combined.numpy(), LOWEST).astype(np.float32)
     best = np.lexsort((found.item, -score), axis=1)[:, :k]
     shown = there[np.arange(len(users))[:, np.newaxis], best]
 

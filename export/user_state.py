@@ -6,7 +6,6 @@ import numpy as np
 
 from export.system import System, seen_by
 from features.backend import tf
-from interactions.histories import Histories
 from interactions.log import NEVER
 
 
@@ -18,16 +17,18 @@ class UserState(tf.Module):
         users = np.arange(-1, len(system.log.user_ids), dtype=np.int32)
         users = np.roll(users, -1)  # the unknown user, -1, has the last row
         length = max(system.searcher.retriever.config.history, system.ranker.config.history)
-        past = Histories.of(system.log).before(users, np.full(len(users), NEVER), length=length)
+        past = system.histories.before(users, np.full(len(users), NEVER), length=length)
         seen = seen_by(system, users)
         self._unknown = len(users) - 1
-        self._history = tf.Variable(past.items, trainable=False, name="history")
-        self._count = tf.Variable(past.count, trainable=False, name="history_count")
-        self._seen_offsets = tf.Variable(seen.offsets, trainable=False, name="seen_offsets")
-        self._seen_items = tf.Variable(seen.items, trainable=False, name="seen_items")
+        self._history = tf.Variable(tf.constant(past.items), trainable=False, name="history")
+        self._count = tf.Variable(tf.constant(past.count), trainable=False, name="history_count")
+        self._seen_offsets = tf.Variable(
+            tf.constant(seen.offsets), trainable=False, name="seen_offsets"
+        )
+        self._seen_items = tf.Variable(tf.constant(seen.items), trainable=False, name="seen_items")
 
     def history(self, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the histories [B, H] int32 of user rows [B], oldest first, and their counts [B]."""
+        """Return the histories [B, H] int32 of user rows [B], oldest first, and counts [B]."""
         rows = self._known(users)
         return tf.gather(self._history, rows), tf.gather(self._count, rows)
 
@@ -56,8 +57,9 @@ def latest(history: tf.Tensor, count: tf.Tensor, *, length: int) -> tf.Tensor:
     """
     if history.shape[1] == length:
         return history
+    width = tf.shape(history)[1]
     real = tf.minimum(count, length)
     column = tf.range(length)[tf.newaxis, :]
-    place = tf.minimum((count - real)[:, tf.newaxis] + column, history.shape[1] - 1)
+    place = tf.minimum((count - real)[:, tf.newaxis] + column, width - 1)
     there = column < real[:, tf.newaxis]
     return tf.where(there, tf.gather(history, place, batch_dims=1), -1)

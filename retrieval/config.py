@@ -24,8 +24,8 @@ class RetrievalConfig(Config):
     """Most events of a user's past that a query sees, the latest ones."""
     temperature: float = Field(default=0.07, gt=0)
     """Divides the cosine of query and candidate."""
-    batch_users: int = Field(default=64, ge=1)
-    """Windows of users' histories in a batch; each gives a query per event."""
+    batch_events: int = Field(default=2048, ge=1)
+    """Events in a batch, about: whole windows of users' histories, each event a query."""
     negatives: int = Field(default=1024, ge=0)
     """Items drawn uniformly as negatives for a batch, beside the batch's own items."""
     schedule: ScheduleConfig = ScheduleConfig(learning_rate=2e-3, max_epochs=60, patience=5)

@@ -9,10 +9,10 @@ import numpy as np
 from features.backend import tf
 
 _BLOCK = 32
-_OUT = -1e30
+NOTHING = -1e30
 """Score of what must not be found; finite, as an infinity is not JSON."""
 _LOWEST_REAL = -1e29
-"""No item scores below; a query's last entry scales the bias, so that padding scores about _OUT."""
+"""No item scores below; what is out scores about -1e30."""
 
 
 class Found(NamedTuple):
@@ -29,8 +29,9 @@ class ExactIndex(tf.Module):
 
     The k best items lie in the k blocks with the highest maxima, so only those are sorted. The
     embeddings are kept transposed, [D, N], which multiplies about three times as fast, and padded
-    to whole blocks with columns whose score has a ceiling that no query can lift. Items of equal
-    score come in the order of their rows.
+    to whole blocks. A last row, which every query multiplies by 1, holds 0 for items and -1e30 for
+    padding; no query can lift that, whatever it does with the bias. Items of equal score come in
+    the order of their rows.
     """
 
     def __init__(self, embeddings: np.ndarray) -> None:
@@ -39,8 +40,6 @@ class ExactIndex(tf.Module):
         columns = _padded_columns(embeddings)
         self.items, self.padded = len(embeddings), columns.shape[1]
         self._embeddings = tf.Variable(columns, trainable=False, name="item_embeddings")
-        ceiling = np.where(np.arange(self.padded) < self.items, np.float32(np.inf), _OUT)
-        self._ceiling = tf.Variable(ceiling.astype(np.float32), trainable=False, name="ceiling")
 
     def is_exact(self) -> bool:
         """Say whether the top k is always the true one."""
@@ -51,14 +50,15 @@ class ExactIndex(tf.Module):
         self._embeddings.assign(_padded_columns(embeddings))
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
-        """Score every item for queries [B, D], [B, padded items]; the padding scores about -1e30."""
-        return tf.matmul(queries, self._embeddings)
+        """Score every item for queries [B, D], [B, padded items]; padding scores about -1e30."""
+        ones = tf.ones_like(queries[:, :1])
+        return tf.matmul(tf.concat([queries, ones], axis=1), self._embeddings)
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Return the embeddings of item rows [...] int32, [..., D]."""
         # columns are gathered first: transposing all of them would copy the catalogue
-        columns = tf.gather(self._embeddings, tf.reshape(rows, [-1]), axis=1)
-        shape = tf.concat([tf.shape(rows), [self._embeddings.shape[0]]], axis=0)
+        columns = tf.gather(self._embeddings, tf.reshape(rows, [-1]), axis=1)[:-1]
+        shape = tf.concat([tf.shape(rows), [self._embeddings.shape[0] - 1]], axis=0)
         return tf.reshape(tf.transpose(columns), shape)
 
     def top_k(self, scores: tf.Tensor, k: int) -> Found:
@@ -79,10 +79,11 @@ class ExactIndex(tf.Module):
 
 
 def _padded_columns(embeddings: np.ndarray) -> np.ndarray:
-    """[items, D] -> [D, items rounded up to whole blocks]."""
+    """[items, D] -> [D + 1, items rounded up to whole blocks]."""
     items, dim = embeddings.shape
-    columns = np.zeros((dim, -(-items // _BLOCK) * _BLOCK), np.float32)
-    columns[:, :items] = embeddings.T
+    columns = np.zeros((dim + 1, -(-items // _BLOCK) * _BLOCK), np.float32)
+    columns[:dim, :items] = embeddings.T
+    columns[dim, items:] = NOTHING
     return columns
 
 
@@ -91,5 +92,5 @@ def exclude(scores: tf.Tensor, items: tf.RaggedTensor) -> tf.Tensor:
     rows = tf.cast(items.value_rowids(), tf.int32)
     places = tf.stack([rows, tf.cast(items.flat_values, tf.int32)], axis=1)
     return tf.tensor_scatter_nd_update(
-        scores, places, tf.fill([tf.shape(places)[0]], tf.constant(_OUT, scores.dtype))
+        scores, places, tf.fill([tf.shape(places)[0]], tf.constant(NOTHING, scores.dtype))
     )

@@ -37,7 +37,6 @@ def sampled_softmax(
     logits: tf.Tensor,
     *,
     positive: tf.Tensor,
-    candidates: tf.Tensor,
     log_probability: tf.Tensor,
     allowed: tf.Tensor,
 ) -> tf.Tensor:
@@ -50,17 +49,17 @@ def sampled_softmax(
     appearances among the negatives are removed.
 
     Args:
-        logits: [Q, C] float, query times candidate.
+        logits: [Q, C] float, of the batch's distinct items.
         positive: [Q] int32, column of the chosen item.
-        candidates: [C] int32, distinct item rows.
         log_probability: [C] float, log of the probability that an item is among the candidates.
         allowed: [Q, C] bool, which items could have been candidates at the query's time.
 
     Returns:
         [Q] float, natural-log loss.
     """
-    chosen = tf.one_hot(positive, tf.shape(candidates)[0], on_value=True, off_value=False)
     positive_logit = tf.gather(logits, positive, batch_dims=1)
-    negatives = tf.where(chosen | ~allowed, _NEVER_DRAWN, logits - log_probability)
-    everything = tf.concat([positive_logit[:, tf.newaxis], negatives], axis=1)
+    negatives = tf.where(allowed, logits - log_probability, _NEVER_DRAWN)
+    place = tf.stack([tf.range(tf.shape(positive)[0]), positive], axis=1)
+    # the chosen item takes the place of its accidental appearance, uncorrected
+    everything = tf.tensor_scatter_nd_update(negatives, place, positive_logit)
     return tf.reduce_logsumexp(everything, axis=1) - positive_logit

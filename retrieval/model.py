@@ -11,6 +11,7 @@ from features.entities import EncodedTable
 from features.layers import EntityTable
 from retrieval.config import RetrievalConfig
 from retrieval.loss import sampled_softmax
+from retrieval.trends import HALF_LIVES, Trends
 from retrieval.towers import CandidateTower, QueryTower
 
 
@@ -24,6 +25,8 @@ class RetrieverInputs:
     user_id: str
     """Name of the id among the users' features."""
     item_id: str
+    trends: Trends
+    """How popular items were when."""
 
 
 class Retriever(tf.Module):
@@ -38,6 +41,11 @@ class Retriever(tf.Module):
         self.candidate_tower = CandidateTower(self.items, id_name=inputs.item_id, config=config)
         self.query_tower = QueryTower(
             self.users, inputs.context, id_name=inputs.user_id, config=config
+        )
+        self.trends = inputs.trends
+        self._trend = tf.Variable(inputs.trends.value, trainable=False, name="trends")
+        self._trend_weight = tf.Variable(
+            [1.0 / len(HALF_LIVES)] * len(HALF_LIVES), name="trend_weight"
         )
         self._build()
 
@@ -56,6 +64,10 @@ class Retriever(tf.Module):
     def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
         """Embed items by row, [n] int32 -> [n, D + 1]."""
         return self.candidate_tower(rows)
+
+    def trend_bias(self) -> tf.Tensor:
+        """What each item's trend adds to its score in each slot, [slots, items] float."""
+        return tf.einsum("sfi,f->si", self._trend, self._trend_weight)
 
     def embed_queries(
         self,
@@ -93,10 +105,12 @@ class Retriever(tf.Module):
         history = tf.gather(flat, batch["position"])
         queries = self.query_tower(history, batch["user"], context, seed=seed)
         candidates = tf.gather(items, batch["candidates"])
+        rows = tf.gather(batch["items"], batch["candidates"])
+        trend = tf.einsum("sfc,f->sc", tf.gather(self._trend, rows, axis=2), self._trend_weight)
+        logits = tf.matmul(queries, candidates, transpose_b=True)
         losses = sampled_softmax(
-            tf.matmul(queries, candidates, transpose_b=True),
+            logits + tf.gather(trend, batch["slot"]),
             positive=batch["positive"],
-            candidates=batch["candidates"],
             log_probability=batch["log_probability"],
             allowed=batch["first_seen"][tf.newaxis, :] <= batch["time"][:, tf.newaxis],
         )

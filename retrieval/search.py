@@ -13,9 +13,9 @@ from features.entities import EncodedTable
 from interactions.histories import Histories
 from interactions.log import NEVER, EventLog
 from interactions.queries import Queries
-from retrieval.index import ExactIndex, Found, exclude
+from retrieval.index import NOTHING, ExactIndex, Found, exclude
 from retrieval.model import Retriever
-from retrieval.standard_scores import CatalogueMoments, Standardise
+from retrieval.standard_scores import CatalogueMoments, SlotMoments
 
 _CHUNK = 512
 
@@ -34,7 +34,8 @@ class Searcher:
     """A retriever, the index of its items, and the histories of the log's users.
 
     Scores are standardised per query over the catalogue, so that those of two retrievers, one of
-    which has seen more, are distributed alike.
+    which has seen more, are distributed alike. `embeddings`, `index` and `moments` are as of now,
+    with the latest trends; a query of the past is answered with the trends of its own time.
     """
 
     def __init__(
@@ -47,19 +48,28 @@ class Searcher:
         self._known = np.unique(log.item[seen_rows])
         self._embed_items = tf.function(retriever.embed_items, reduce_retracing=True)
         self._embed_queries = tf.function(retriever.embed_queries, reduce_retracing=True)
-        self.embeddings = self._embed_catalogue()
-        self.moments = CatalogueMoments.of(self.embeddings[self._known])
+        self._compute()
         self.index = ExactIndex(self.embeddings)
-        self._standardise = Standardise(self.moments)
-        padding = np.full(self.index.padded - len(log.item_ids), NEVER)
-        self._first_seen = tf.constant(np.concatenate([log.first_seen, padding]), tf.int64)
+        padding = self.index.padded - len(log.item_ids)
+        self._earlier = tf.Variable(np.pad(self._slot_bias, ((0, 0), (0, padding))))
+        self._first_seen = tf.constant(np.append(log.first_seen, np.full(padding, NEVER)), tf.int64)
 
     def refresh(self) -> None:
         """Index the items again, after the retriever has learnt more."""
-        self.embeddings = self._embed_catalogue()
-        self.moments = CatalogueMoments.of(self.embeddings[self._known])
+        self._compute()
         self.index.replace(self.embeddings)
-        self._standardise.replace(self.moments)
+        self._earlier[:, : len(self.embeddings)].assign(self._slot_bias)
+
+    def _compute(self) -> None:
+        """Embed the catalogue as it is now, and work out how each slot's biases differ from it."""
+        trend = self.retriever.trend_bias().numpy()
+        self.embeddings = self._embed_catalogue()
+        self.embeddings[:, -1] += trend[-1]
+        self.moments = CatalogueMoments.of(self.embeddings[self._known])
+        self._slot_bias = trend - trend[-1]
+        self._slot_moments = SlotMoments.of(
+            self.embeddings[self._known], self._slot_bias[:, self._known]
+        )
 
     def embed(self, queries: Queries) -> np.ndarray:
         """Embed queries with their histories as they stood, [queries, D + 1] float32."""
@@ -77,23 +87,31 @@ class Searcher:
             excluded = tf.RaggedTensor.from_row_splits(
                 out.items.astype(np.int32), out.offsets, validate=False
             )
-            time = tf.constant(part.time, tf.int64)
-            found = self._search(self._embed_chunk(part), time, excluded, k=k)
+            slots = self.retriever.trends.slot(part.time)
+            vectors = self._embed_chunk(part)
+            found = self._search(
+                vectors, tf.constant(slots), tf.constant(part.time, tf.int64), excluded, k=k
+            )
             items.append(found.item.numpy())
-            scores.append(found.score.numpy())
+            standard = self._standardised(found.score.numpy(), vectors.numpy(), slots)
+            scores.append(np.where(items[-1] >= 0, standard, np.float32(NOTHING)))
         return Retrieved(np.concatenate(items), np.concatenate(scores))
 
     def score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         """Standardised scores [queries, C] float32 of given item rows [queries, C] (-1: score 0)."""
-        vectors = self.embed(queries)
-        scale = self._standardise.scale(tf.constant(vectors))
-        raw = np.empty(items.shape, np.float32)
+        scores = np.zeros(items.shape, np.float32)
         for index in _chunks(len(queries)):
-            candidates = self.embeddings[items[index]]
-            raw[index] = np.einsum("qd,qcd->qc", vectors[index], candidates)
-        return np.where(items >= 0, (raw - scale.mean.numpy()) / scale.std.numpy(), 0.0).astype(
-            np.float32
-        )
+            part, chosen = queries.take(index), items[index]
+            slots = self.retriever.trends.slot(part.time)
+            vectors = self._embed_chunk(part).numpy()
+            raw = np.einsum("qd,qcd->qc", vectors, self.embeddings[chosen])
+            raw += self._slot_bias[slots[:, np.newaxis], chosen]
+            scores[index] = self._standardised(raw, vectors, slots)
+        return np.where(items >= 0, scores, np.float32(0.0))
+
+    def _standardised(self, raw: np.ndarray, vectors: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        mean, std = self._slot_moments.scale(vectors, slots)
+        return ((raw - mean[:, np.newaxis]) / std[:, np.newaxis]).astype(np.float32)
 
     def _embed_chunk(self, queries: Queries) -> tf.Tensor:
         history = self._histories.before(
@@ -116,15 +134,17 @@ class Searcher:
 
     @tf.function(reduce_retracing=True)
     def _search(
-        self, queries: tf.Tensor, time: tf.Tensor, excluded: tf.RaggedTensor, *, k: int
+        self,
+        queries: tf.Tensor,
+        slots: tf.Tensor,
+        time: tf.Tensor,
+        excluded: tf.RaggedTensor,
+        *,
+        k: int,
     ) -> Found:
-        scores = self.index.scores(queries)
+        scores = self.index.scores(queries) + tf.gather(self._earlier, slots)
         there = self._first_seen[tf.newaxis, :] <= time[:, tf.newaxis]
-        scores = exclude(tf.where(there, scores, -1e30), excluded)
-        found = self.index.top_k(scores, k)
-        scale = self._standardise.scale(queries)
-        standard = (found.score - scale.mean) / scale.std
-        return Found(found.item, tf.where(found.item >= 0, standard, -1e30))
+        return self.index.top_k(exclude(tf.where(there, scores, NOTHING), excluded), k)
 
 
 def _chunks(count: int) -> Iterator[np.ndarray]:

@@ -82,7 +82,6 @@ class QueryTower(tf.keras.layers.Layer):
         self._mix = tf.keras.layers.Dense(config.embedding_dim, use_bias=False)
         self._hidden = tf.keras.layers.Dense(config.hidden_dim, activation="relu")
         self._out = tf.keras.layers.Dense(config.embedding_dim, kernel_initializer="zeros")
-        self._bias_scale = tf.Variable(1.0, name="bias_scale")
 
     def call(
         self,
@@ -113,7 +112,7 @@ class QueryTower(tf.keras.layers.Layer):
             ids = drop_rows(features[self._id_name], self._config.id_dropout, seed, salt=5)
             vector += self._id(ids)
         vector = tf.math.l2_normalize(vector, axis=-1) / self._config.temperature
-        return tf.concat([vector, self._bias_scale * tf.ones_like(vector[..., :1])], axis=-1)
+        return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
 
 
 def _normal() -> tf.keras.initializers.Initializer:

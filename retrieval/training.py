@@ -80,6 +80,7 @@ def fit_retriever(
         } | {
             "user": tf.constant(data.log.user[rows]),
             "time": tf.constant(data.log.time[rows]),
+            "slot": tf.constant(inputs.trends.slot(data.log.time[rows])),
             "first_seen": tf.constant(first_seen[candidates]),
             "log_probability": tf.constant(log_probability[candidates]),
         }
@@ -122,11 +123,12 @@ def _batches(data: TrainingData, *, config: RetrievalConfig, seed: int) -> Batch
     if not len(windows):
         raise UserError("there is no chosen event to train the retriever on; check data.positive")
     targets = np.ones(len(log), bool) if data.repeats else first_choices(log)
+    per_window = len(windows.row) / len(windows)
     return BatchMaker(
         log=log,
         windows=windows,
         catalogue=np.unique(log.item[data.rows]).astype(np.int32),
-        batch_windows=min(config.batch_users, len(windows)),
+        batch_windows=min(max(round(config.batch_events / per_window), 1), len(windows)),
         negatives=config.negatives,
         seed=seed,
         targets=targets,

@@ -22,6 +22,7 @@ from interactions.queries import Queries, queries
 from interactions.split import RANKING, RETRIEVAL, Windows, known_labels, split
 from ranking.model import Past
 from retrieval.model import RetrieverInputs
+from retrieval.trends import Trends
 from tandem.config import TandemConfig
 
 USER_ID, ITEM_ID = "user_id", "item_id"
@@ -113,10 +114,14 @@ class Encoded:
     context: EncodedTable
     """By log row; the last row is the context of a request that carries none."""
 
+    trends: Trends
+
     @property
     def retriever_inputs(self) -> RetrieverInputs:
         """What a retriever gathers from."""
-        return RetrieverInputs(self.users, self.items, self.context.specs, USER_ID, ITEM_ID)
+        return RetrieverInputs(
+            self.users, self.items, self.context.specs, USER_ID, ITEM_ID, self.trends
+        )
 
 
 def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
@@ -135,7 +140,18 @@ def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
             folder=folder / "items",
         ),
         context=_encode_context(data, rows, folder=folder / "context"),
+        trends=Trends.of(log, _counted_rows(data, rows)),
     )
+
+
+def _counted_rows(data: Data, rows: np.ndarray) -> np.ndarray:
+    """Rows whose events make the trends.
+
+    Under a split by time a trend may roll up to each query, as its history does: a moment counts
+    what came strictly before. Where the last events of every user are held out, they lie among
+    the training's own times, and only the training's `rows` count.
+    """
+    return np.arange(len(data.log)) if data.windows.kind == "time" else rows
 
 
 def _encode_entity(

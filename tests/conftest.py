@@ -21,7 +21,9 @@ def make_log() -> Any:
     user = np.sort(rng.integers(0, USERS - 10, 900)).astype(np.int32)
     group = user % 4
     item = np.where(
-        rng.random(900) < 0.8, rng.integers(0, ITEMS // 4, 900) * 4 + group, rng.integers(0, ITEMS, 900)
+        rng.random(900) < 0.8,
+        rng.integers(0, ITEMS // 4, 900) * 4 + group,
+        rng.integers(0, ITEMS, 900),
     )
     time = np.concatenate(
         [np.sort(rng.integers(0, 10**6, n)) for n in np.bincount(user, minlength=USERS)]

@@ -1,0 +1,96 @@
+import re
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+from export.serving_files import serving_files
+from features.backend import tf
+from serving.models import LoadedModel
+from serving.versions import read_model_config
+
+INT64, BOOL, STRING, MESSAGE = 3, 8, 9, 11
+
+
+def message(name, fields, **nested):
+    """A message type with `fields` {name: (number, type)}, and nested types by field name."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=f"test_{name}")
+    for nested_name, nested_fields in nested.items():
+        add(file.message_type.add(name=nested_name), nested_fields)
+    add(file.message_type.add(name=name), fields, package=file.package)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = pool.FindMessageTypeByName(f"{file.package}.{name}")
+    return message_factory.GetMessageClass(found)()
+
+
+def add(target, fields, package=""):
+    for field, (number, kind) in fields.items():
+        one = target.field.add(name=field, number=number, label=1)
+        one.type = MESSAGE if isinstance(kind, str) else kind
+        if isinstance(kind, str):
+            one.type_name = f".{package}.{kind}"
+
+
+def test_models_config_serves_the_recommender_alone(exported_bundle):
+    (entry,) = read_model_config(exported_bundle.folder / "models.config")
+    assert entry.name == "recommender"
+    assert str(entry.base_path) == "/models/recommender"
+
+
+def test_the_other_models_are_there_to_be_uncommented(tmp_path):
+    text = serving_files(max_batch=8)["models.config"]
+    file = tmp_path / "models.config"
+    file.write_text(re.sub(r"^  # ", "  ", text, flags=re.MULTILINE))
+    assert {entry.name for entry in read_model_config(file)} == {
+        "recommender", "retrieval", "ranking",
+    }  # fmt: skip
+
+
+def test_batching_config_has_the_documented_fields():
+    value = {"value": (1, INT64)}
+    fields = {
+        "max_batch_size": (1, "Value"),
+        "batch_timeout_micros": (2, "Value"),
+        "max_enqueued_batches": (3, "Value"),
+        "num_batch_threads": (4, "Value"),
+    }
+    parsed = text_format.Parse(
+        serving_files(max_batch=8)["batching.config"], message("Batching", fields, Value=value)
+    )
+    assert parsed.max_batch_size.value == 8
+
+
+def test_monitoring_config_turns_prometheus_on():
+    prometheus = {"enable": (1, BOOL), "path": (2, STRING)}
+    fields = {"prometheus_config": (1, "Prometheus")}
+    parsed = text_format.Parse(
+        serving_files(max_batch=8)["monitoring.config"],
+        message("Monitoring", fields, Prometheus=prometheus),
+    )
+    assert parsed.prometheus_config.enable
+    assert parsed.prometheus_config.path.startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("model", "signatures"),
+    [
+        ("retrieval", {"serving_default", "embed_user", "embed_item", "similar_items"}),
+        ("ranking", {"serving_default"}),
+        ("recommender", {"serving_default"}),
+    ],
+)
+def test_warmup_covers_each_signature_at_one_and_the_largest_batch(
+    exported_bundle, model, signatures
+):
+    from serving.apis import PredictionLog
+
+    folder = exported_bundle.model(model)
+    records = tf.data.TFRecordDataset(str(folder / "assets.extra/tf_serving_warmup_requests"))
+    found = set()
+    for record in records.as_numpy_iterator():
+        request = PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.name == model
+        sizes = {tensor.tensor_shape.dim[0].size for tensor in request.inputs.values()}
+        found.add((request.model_spec.signature_name, *sizes))
+    assert found == {(signature, size) for signature in signatures for size in (1, 8)}
+    LoadedModel(folder).close()  # replays the records, and raises where one fails

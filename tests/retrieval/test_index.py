@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from features.backend import tf
+from retrieval.index import ExactIndex, exclude
+
+
+@pytest.mark.parametrize("items", [3, 32, 33, 200])
+@pytest.mark.parametrize("bias_scale", [1.0, 1e-3, -2.0])
+def test_top_k_is_that_of_the_whole_product_whatever_the_bias(items, bias_scale):
+    rng = np.random.default_rng(items)
+    embeddings = rng.normal(size=(items, 5)).astype(np.float32) - 3.0
+    queries = rng.normal(size=(7, 5)).astype(np.float32)
+    queries[:, -1] = bias_scale
+    index = ExactIndex(embeddings)
+    found = index.top_k(index.scores(tf.constant(queries)), 50)
+    scores = queries @ embeddings.T
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :50]
+    assert (found.item.numpy() == best).all()
+    np.testing.assert_allclose(found.score, np.take_along_axis(scores, best, 1), atol=1e-4)
+
+
+def test_items_of_equal_score_come_in_the_order_of_their_rows():
+    embeddings = np.ones((100, 2), np.float32)
+    embeddings[70] = 2.0
+    index = ExactIndex(embeddings)
+    found = index.top_k(index.scores(tf.ones([1, 2])), 40)
+    assert found.item.numpy().tolist() == [[70, *range(39)]]
+
+
+def test_excluded_items_are_never_found_however_short_the_list_gets():
+    index = ExactIndex(np.arange(10, dtype=np.float32).reshape(5, 2))
+    scores = index.scores(tf.ones([2, 2]))
+    found = index.top_k(exclude(scores, tf.ragged.constant([[4, 1], [0, 1, 2, 3, 4]])), 4)
+    assert found.item.numpy().tolist() == [[3, 2, 0, -1], [-1, -1, -1, -1]]
+
+
+def test_gather_gives_back_the_embeddings():
+    embeddings = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    rows = np.array([[0, 39], [7, 7]])
+    found = ExactIndex(embeddings).gather(tf.constant(rows))
+    np.testing.assert_array_equal(found, embeddings[rows])

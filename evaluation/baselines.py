@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from evaluation.metrics import hits, ndcg_at, relevant_counts
-from evaluation.ragged import Ragged, entries_of, take
+from interactions.ragged import Ragged, entries_of, take
 
 CELLS = 2_000_000
 """Most (query, item) scores held in memory at once."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from evaluation.ragged import Ragged, entries_of
 from interactions.errors import UserError
+from interactions.ragged import Ragged, entries_of
 
 SMALLEST_PROBABILITY = 1e-7
 """Predicted probabilities are clipped to this far from 0 and 1, about float32's precision."""

@@ -17,7 +17,7 @@ from evaluation.metrics import (
     recall_at,
     relevant_counts,
 )
-from evaluation.ragged import Ragged
+from interactions.ragged import Ragged
 
 KS = (10, 100, 200)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.ragged import entries_of
 from export.signatures import (
     COUNT,
     DEFAULT,
@@ -24,6 +23,7 @@ from export.signatures import (
 )
 from export.system import LOWEST, Recommended, System, queries_now, recommend, rows_of, seen_by
 from features.backend import tf
+from interactions.ragged import entries_of
 
 UNKNOWN_USER = "a user whom nobody has seen"
 _ALONE = 4

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 
 from features.backend import tf
 from interactions.config import TaskConfig
-from interactions.histories import Histories, Ragged
+from interactions.histories import Histories
 from interactions.log import NEVER, EventLog
 from interactions.queries import Queries
+from interactions.ragged import Ragged
 from ranking.model import Ranker
 from ranking.scoring import Order, Scorer, probability
 from retrieval.search import Searcher
@@ -88,7 +89,7 @@ def queries_now(users: np.ndarray) -> Queries:
 def seen_by(system: System, users: np.ndarray) -> Ragged:
     """Return the item rows that must not be recommended to user rows [n] int32 (-1 is unknown)."""
     if system.repeats:
-        return Ragged(np.zeros(len(users) + 1, np.int64), np.zeros(0, np.int32))
+        return Ragged.empty(len(users))
     return system.histories.seen_at(users, np.full(len(users), NEVER))
 
 

@@ -15,7 +15,7 @@ if os.environ.setdefault("TF_USE_LEGACY_KERAS", "1").lower() not in ("1", "true"
         "TensorFlow Recommenders cannot use. Unset it, or set it to 1."
     )
 
-import tensorflow as tf  # noqa: E402  (the variable above must be set before)
+import tensorflow as tf
 
 if not tf.keras.layers.Layer.__module__.startswith("tf_keras"):
     raise ImportError(
@@ -24,6 +24,6 @@ if not tf.keras.layers.Layer.__module__.startswith("tf_keras"):
         "in a notebook, restart the runtime."
     )
 
-import tensorflow_recommenders as tfrs  # noqa: E402  (it checks what was set up above)
+import tensorflow_recommenders as tfrs
 
 __all__ = ["tf", "tfrs"]

@@ -12,7 +12,8 @@ class FeaturesConfig(Config):
 
     min_count: int = Field(default=2, ge=1)
     """Values seen less often in training share the out-of-vocabulary buckets."""
-    oov_buckets: int = Field(default=4, ge=1)
+    oov_buckets: int = Field(default=1, ge=1)
+    """Out-of-vocabulary ids; more of them tell rare values apart, by hash."""
     text_buckets: int = Field(default=8192, ge=16)
     """Hash buckets shared by a text feature's words and character trigrams."""
     text_words: int = Field(default=16, ge=1)

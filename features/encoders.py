@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from string import whitespace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,12 @@ class CategoricalEncoder(tf.Module):
 
     @classmethod
     def fit(
-        cls, feature: FeatureConfig, values: pa.ChunkedArray, *, config: FeaturesConfig, folder: Path
+        cls,
+        feature: FeatureConfig,
+        values: pa.ChunkedArray,
+        *,
+        config: FeaturesConfig,
+        folder: Path,
     ) -> CategoricalEncoder:
         """Learn the vocabulary from `values`, the column on the training rows."""
         vocabulary = Vocabulary.of(
@@ -81,11 +87,17 @@ class CategoriesEncoder(tf.Module):
 
     @classmethod
     def fit(
-        cls, feature: FeatureConfig, values: pa.ChunkedArray, *, config: FeaturesConfig, folder: Path
+        cls,
+        feature: FeatureConfig,
+        values: pa.ChunkedArray,
+        *,
+        config: FeaturesConfig,
+        folder: Path,
     ) -> CategoriesEncoder:
         """Learn the vocabulary and the number of values kept."""
         lists = [text.split(feature.separator) for text in strings(values) if text]
-        tokens = np.array([token.strip() for one in lists for token in one], object)
+        # only what TensorFlow strips too, which keeps a no-break space
+        tokens = np.array([token.strip(whitespace) for one in lists for token in one], object)
         vocabulary = Vocabulary.of(
             tokens, min_count=config.min_count, oov_buckets=config.oov_buckets
         )
@@ -115,14 +127,21 @@ class NumericEncoder(tf.Module):
 
     @classmethod
     def fit(
-        cls, feature: FeatureConfig, values: pa.ChunkedArray, *, config: FeaturesConfig, folder: Path
+        cls,
+        feature: FeatureConfig,
+        values: pa.ChunkedArray,
+        *,
+        config: FeaturesConfig,
+        folder: Path,
     ) -> NumericEncoder:
         """Learn the quantiles; repeated ones are kept once."""
         numbers = values.to_numpy().astype(np.float32)
         numbers = numbers[np.isfinite(numbers)]
         if not len(numbers):
             return cls(feature, np.zeros(1))
-        return cls(feature, np.unique(np.quantile(numbers, np.linspace(0, 1, config.quantiles))))
+        knots = np.quantile(numbers, np.linspace(0, 1, config.quantiles))
+        # unique as float32, the precision they are compared in
+        return cls(feature, np.unique(knots.astype(np.float32)))
 
     def raw(self, values: pa.ChunkedArray) -> tf.Tensor:
         """Turn a column into this encoder's input, [n] float32; null becomes NaN."""
@@ -138,7 +157,9 @@ class NumericEncoder(tf.Module):
             known = tf.clip_by_value(tf.where(missing, knots[0], values), knots[0], knots[-1])
             right = tf.clip_by_value(tf.searchsorted(knots, known, side="right"), 1, last)
             below, above = tf.gather(knots, right - 1), tf.gather(knots, right)
-            step = tf.cast(right - 1, tf.float32) + (known - below) / (above - below)
+            # the difference of two tiny knots counts as 0
+            part = tf.math.divide_no_nan(known - below, above - below)
+            step = tf.cast(right - 1, tf.float32) + part
             place = tf.where(missing, 0.0, 2.0 * step / last - 1.0)
         return tf.stack([place, tf.cast(missing, tf.float32)], axis=-1)
 
@@ -153,7 +174,12 @@ class VectorEncoder(tf.Module):
 
     @classmethod
     def fit(
-        cls, feature: FeatureConfig, values: pa.ChunkedArray, *, config: FeaturesConfig, folder: Path
+        cls,
+        feature: FeatureConfig,
+        values: pa.ChunkedArray,
+        *,
+        config: FeaturesConfig,
+        folder: Path,
     ) -> VectorEncoder:
         """Take the width from the first vector."""
         widths = [len(one) for one in values.to_pylist() if one is not None]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,8 @@ from interactions.config import FeatureConfig
 
 Encoder = CategoricalEncoder | CategoriesEncoder | NumericEncoder | TextEncoder | VectorEncoder
 
-_ENCODERS: dict[str, type[Encoder]] = {
+# Any: each kind is made from a state of its own
+_ENCODERS: dict[str, Any] = {
     "categorical": CategoricalEncoder,
     "categories": CategoriesEncoder,
     "numeric": NumericEncoder,
@@ -147,9 +149,7 @@ class EntityEncoders(tf.Module):
         return {name: value.numpy() for name, value in self(self.raw(table)).items()}
 
 
-def _write(
-    encoders: Sequence[Encoder], features: Sequence[FeatureConfig], folder: Path
-) -> None:
+def _write(encoders: Sequence[Encoder], features: Sequence[FeatureConfig], folder: Path) -> None:
     state = [
         {"feature": feature.model_dump(), "spec": asdict(encoder.spec), "state": encoder.state}
         for feature, encoder in zip(features, encoders, strict=True)

@@ -9,6 +9,13 @@ from features.encoders import FeatureSpec
 from features.entities import EncodedTable
 
 
+def static_length(values: tf.Tensor | tf.Variable, axis: int) -> int:
+    """Return the length of an axis that is known before the graph runs."""
+    length = values.shape[axis]
+    assert length is not None, f"axis {axis} of {values} has no fixed length"
+    return length
+
+
 class EntityTable(tf.Module):
     """The encoded features of all rows of an entity, gathered by row.
 
@@ -20,7 +27,7 @@ class EntityTable(tf.Module):
         self.specs = table.specs
         with tf.device("CPU"):
             self._columns = {
-                key: tf.Variable(value, trainable=False, name=f"{name}_{key}")
+                key: tf.Variable(tf.constant(value), trainable=False, name=f"{name}_{key}")
                 for key, value in table.arrays.items()
             }
         self.rows = len(next(iter(table.arrays.values()))) - 1 if table.arrays else 0
@@ -78,7 +85,6 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         if not spec.size or not spec.width:
             return vectors
         # [..., width, dim] -> [..., dim], the mean over the ids that are there
-        there = tf.cast(value > 0, vectors.dtype)[..., tf.newaxis]
+        there = tf.expand_dims(tf.cast(value > 0, vectors.dtype), -1)
         count = tf.maximum(tf.reduce_sum(there, axis=-2), 1.0)
         return tf.reduce_sum(vectors * there, axis=-2) / count
-

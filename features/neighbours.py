@@ -24,9 +24,7 @@ class Neighbours:
     """[items + 1, width] float32: shrunk cosine similarity, 0 where there are fewer."""
 
 
-def neighbours(
-    log: EventLog, rows: np.ndarray, *, width: int, latest: int = 200
-) -> Neighbours:
+def neighbours(log: EventLog, rows: np.ndarray, *, width: int, latest: int = 200) -> Neighbours:
     """Count which items the same users chose in `rows` ([n] int64) of the log.
 
     Only a user's `latest` items count, so that one who chose everything costs no square of it.

@@ -40,12 +40,19 @@ def statistics(log: EventLog, rows: np.ndarray, labels: Mapping[str, np.ndarray]
     """
     chosen = rows[log.chosen[rows]]
     users, items = len(log.user_ids), len(log.item_ids)
-    recent = chosen[np.argsort(log.time[chosen], kind="stable")][-max(1, int(_RECENT * len(chosen))) :]
+    recent = chosen[np.argsort(log.time[chosen], kind="stable")][
+        -max(1, int(_RECENT * len(chosen))) :
+    ]
     user_columns = [_percentile(np.bincount(log.user[chosen], minlength=users))]
     item_columns = [
         _percentile(np.bincount(log.item[chosen], minlength=items)),
         _percentile(np.bincount(log.item[recent], minlength=items)),
     ]
+    shown = rows[log.exposure[rows] & ~log.chosen[rows]]
+    # said of the whole log, so that all cuts have the same columns
+    if (log.exposure & ~log.chosen).any():
+        user_columns.append(_rate(log.user[chosen], log.user[shown], users))
+        item_columns.append(_rate(log.item[chosen], log.item[shown], items))
     means, deviations = {}, {}
     for task, all_labels in labels.items():
         value = all_labels[rows]
@@ -66,6 +73,19 @@ def _percentile(counts: np.ndarray) -> np.ndarray:
     if not len(known):
         return np.zeros(len(counts))
     return np.searchsorted(known, counts, side="right") / len(known) * (counts > 0)
+
+
+def _rate(chosen: np.ndarray, shown: np.ndarray, size: int) -> np.ndarray:
+    """How many times likelier than others an entity's exposures end in a choice, shrunk, as a log.
+
+    Popularity says how often an item was shown as well; this is what is left of it for its merit.
+    """
+    if not len(chosen) or not len(shown):
+        return np.zeros(size)
+    overall = len(chosen) / len(shown)
+    choices = np.bincount(chosen, minlength=size) + _PRIOR * overall
+    exposures = np.bincount(shown, minlength=size) + _PRIOR
+    return np.log(choices / exposures / overall)
 
 
 def _shrunk(entity: np.ndarray, value: np.ndarray, size: int) -> list[np.ndarray]:

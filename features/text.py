@@ -29,7 +29,12 @@ class TextEncoder(tf.Module):
 
     @classmethod
     def fit(
-        cls, feature: FeatureConfig, values: pa.ChunkedArray, *, config: FeaturesConfig, folder: Path
+        cls,
+        feature: FeatureConfig,
+        values: pa.ChunkedArray,
+        *,
+        config: FeaturesConfig,
+        folder: Path,
     ) -> TextEncoder:
         """Take the sizes from the config; there is nothing to learn."""
         return cls(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -54,7 +55,9 @@ class Vocabulary:
                     "vocabulary file cannot keep; clean the column"
                 )
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = (f"{token}\t{count}\n" for token, count in zip(self.tokens, self.counts))
+        lines = (
+            f"{token}\t{count}\n" for token, count in zip(self.tokens, self.counts, strict=True)
+        )
         path.write_text("".join(lines), encoding="utf-8", newline="\n")
 
     @classmethod
@@ -83,6 +86,12 @@ class VocabularyLookup(tf.Module):
                 delimiter="\t",
             )
             self._table = tf.lookup.StaticVocabularyTable(file, num_oov_buckets=oov_buckets)
+
+    @overload
+    def __call__(self, values: tf.Tensor) -> tf.Tensor: ...
+
+    @overload
+    def __call__(self, values: tf.RaggedTensor) -> tf.RaggedTensor: ...
 
     def __call__(self, values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:
         """Encode strings of any shape to int32 of the same shape."""

@@ -104,4 +104,5 @@ class Exposures:
     """By task: [exposures] float32, NaN where the label is missing."""
 
     def __len__(self) -> int:
+        """Return the number of exposures."""
         return len(self.queries)

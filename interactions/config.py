@@ -102,9 +102,13 @@ class TaskConfig(Config):
     def _label_is_named_once(self) -> Self:
         named = (self.column is not None) + bool(self.event)
         if self.kind == "retrieval" and named:
-            raise ValueError("the retrieval task has no label column; set kind: regression or binary")
+            raise ValueError(
+                "the retrieval task has no label column; set kind: regression or binary"
+            )
         if self.kind != "retrieval" and named != 1:
-            raise ValueError("a task needs its label: give `column`, or `event` in a log with types")
+            raise ValueError(
+                "a task needs its label: give `column`, or `event` in a log with types"
+            )
         if self.kind == "regression" and self.event:
             raise ValueError("a regression task reads its label from `column`")
         return self

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from interactions.log import EventLog
+from interactions.ragged import Ragged
 from interactions.search import first_at_or_after
 
 PAD = -1
@@ -24,16 +25,6 @@ class History:
     """[Q, length] int64; 0 where padded."""
     count: np.ndarray
     """[Q] int32: how many are real."""
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Several item rows per query: those of query q are items[offsets[q]:offsets[q + 1]]."""
-
-    offsets: np.ndarray
-    """[Q + 1] int64."""
-    items: np.ndarray
-    """[total] int32."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Labels:
     """What a row's label is before it is known: NaN, or 0 for events that have not come yet."""
 
     def at(self, cut: np.ndarray | int) -> np.ndarray:
-        """Return the labels [rows] float32 as they stood before the time `cut` (scalar or [rows])."""
+        """Return the labels [rows] float32 as known before the time `cut` (scalar or [rows])."""
         return np.where(self.known_at < cut, self.value, np.float32(self.absent)).astype(np.float32)
 
 
@@ -63,6 +63,7 @@ class EventLog:
     """False where only an order is known: then nothing can be said across users."""
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return len(self.user)
 
     @cached_property

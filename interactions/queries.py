@@ -24,6 +24,7 @@ class Queries:
     """[queries] int32: row of the item that was chosen."""
 
     def __len__(self) -> int:
+        """Return the number of queries."""
         return len(self.row)
 
     def take(self, index: np.ndarray) -> Queries:

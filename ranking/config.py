@@ -19,7 +19,7 @@ class RankingConfig(Config):
     """Negatives per training query."""
     random_share: float = Field(default=0.25, ge=0, lt=1)
     """Share of the negatives drawn from outside the retrieved candidates."""
-    embedding_dim: int = Field(default=32, ge=2)
+    embedding_dim: int = Field(default=16, ge=2)
     """Length of an item's vector, made of its id and content."""
     feature_dim: int = Field(default=8, ge=1)
     cross_layers: int = Field(default=2, ge=0)
@@ -27,8 +27,8 @@ class RankingConfig(Config):
     cross_rank: int = Field(default=32, ge=1)
     """Rank of a cross layer's matrix."""
     hidden_dims: tuple[int, ...] = (128, 64)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    id_dropout: float = Field(default=0.2, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    id_dropout: float = Field(default=0.8, ge=0, lt=1)
     history: int = Field(default=50, ge=1)
     neighbours: int = Field(default=20, ge=1)
     """Items kept per item that the same people chose."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from features.backend import tf
 from features.encoders import FeatureSpec
+from features.layers import static_length
 
 
 def chosen_before(candidates: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
@@ -29,7 +30,7 @@ def chosen_together(
         weight: [B, H, M] float, their similarity.
     """
     # [B, H, M] -> [B, 1, H * M]
-    shape = [tf.shape(near)[0], 1, near.shape[1] * near.shape[2]]
+    shape = [tf.shape(near)[0], 1, static_length(near, 1) * static_length(near, 2)]
     near, weight = tf.reshape(near, shape), tf.reshape(weight, shape)
     found = tf.where(candidates[:, :, tf.newaxis] == near, weight, 0.0)
     return tf.reduce_sum(found, axis=2), tf.reduce_max(found, axis=2)
@@ -59,26 +60,27 @@ def affinities(
             continue
         ours, theirs = candidates[spec.name], history[spec.name]
         if spec.kind == "categorical":
-            same = (ours[:, :, tf.newaxis] == theirs[:, tf.newaxis, :]) & (ours > 0)[..., tf.newaxis]
+            known = (ours > 0)[:, :, tf.newaxis]
+            same = (ours[:, :, tf.newaxis] == theirs[:, tf.newaxis, :]) & known
             share = tf.reduce_sum(tf.cast(same, tf.float32) * mask[:, tf.newaxis, :], axis=2)
             result.append(share / count)
         elif spec.kind == "categories":
             result.append(_shared_values(ours, theirs, mask) / count)
         elif spec.kind == "numeric":
-            mean = tf.reduce_sum(theirs[..., 0] * mask, axis=1, keepdims=True) / count
-            difference = ours[..., 0] - mean
+            mean = tf.reduce_sum(theirs[:, :, 0] * mask, axis=1, keepdims=True) / count
+            difference = ours[:, :, 0] - mean
             result += [difference, tf.abs(difference)]
     return result
 
 
 def _shared_values(ours: tf.Tensor, theirs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Sum over the candidate's values of how much history has each, per value it has, [B, C]."""
-    total = tf.zeros_like(ours[..., 0], tf.float32)
-    real = tf.cast(theirs > 0, tf.float32) * mask[..., tf.newaxis]
+    total = tf.zeros_like(ours[:, :, 0], tf.float32)
+    real = tf.cast(theirs > 0, tf.float32) * mask[:, :, tf.newaxis]
     # one value of the candidate at a time: [B, C, 1] against [B, 1, H * width]
-    flat = [tf.shape(theirs)[0], 1, theirs.shape[1] * theirs.shape[2]]
+    flat = [tf.shape(theirs)[0], 1, static_length(theirs, 1) * static_length(theirs, 2)]
     theirs, real = tf.reshape(theirs, flat), tf.reshape(real, flat)
-    for place in range(ours.shape[2]):
+    for place in range(static_length(ours, 2)):
         value = ours[:, :, place, tf.newaxis]
         same = tf.cast((value == theirs) & (value > 0), tf.float32)
         total += tf.reduce_sum(same * real, axis=2)

@@ -30,14 +30,14 @@ def choice_loss(
 
 def squared_error(prediction: tf.Tensor, label: tf.Tensor, *, std: float) -> tf.Tensor:
     """Mean squared error of [n] predictions, in units of the labels' variance; NaN is no label."""
-    there = ~tf.math.is_nan(label)
+    there = tf.logical_not(tf.math.is_nan(label))
     error = tf.where(there, (prediction - tf.where(there, label, 0.0)) / std, 0.0)
     return _mean(tf.square(error), there)
 
 
 def log_loss(logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
     """Mean log loss of [n] logits against labels 0 or 1, natural log; NaN is no label."""
-    there = ~tf.math.is_nan(label)
+    there = tf.logical_not(tf.math.is_nan(label))
     losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.where(there, label, 0.0), logits)
     return _mean(tf.where(there, losses, 0.0), there)
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from features.backend import tf, tfrs
 from features.encoders import FeatureSpec
 from features.entities import EncodedTable
-from features.layers import EntityTable, FeatureEmbedding
+from features.layers import EntityTable, FeatureEmbedding, static_length
 from features.neighbours import Neighbours
 from features.statistics import Statistics
 from interactions.config import TaskConfig
 from ranking import cross
 from ranking.config import RankingConfig
-from training.dropout import drop_rows, dropout
+from training.dropout import dropout, hide_ids
 
 RETRIEVAL = "retrieval"
 """Name of the task that every ranker has: which candidate was chosen."""
@@ -74,7 +75,7 @@ class Ranker(tf.Module):
         self._item_vector = tf.keras.layers.Dense(config.embedding_dim, name="item_vector")
         self._about = _embedding(about, config, "about")
         self._context = _embedding(inputs.context, config, "context")
-        self._crosses = [
+        self._crosses: list[Any] = [
             tfrs.layers.dcn.Cross(projection_dim=config.cross_rank, name=f"cross_{index}")
             for index in range(config.cross_layers)
         ]
@@ -83,7 +84,10 @@ class Ranker(tf.Module):
             for index, width in enumerate(config.hidden_dims)
         ]
         self._wide = {
-            task: tf.keras.layers.Dense(1, use_bias=False, name=f"wide_{task}") for task in self.tasks
+            task: tf.keras.layers.Dense(
+                1, use_bias=False, kernel_initializer="zeros", name=f"wide_{task}"
+            )
+            for task in self.tasks
         }
         self._heads = {
             task: tf.keras.layers.Dense(1, kernel_initializer="zeros", name=f"head_{task}")
@@ -102,7 +106,7 @@ class Ranker(tf.Module):
         query, mean = self._query(request, past_vectors, mask, seed)
         numbers = self._numbers(request, mask, vectors, mean)
         width = tf.shape(request.candidates)[1]
-        tiled = tf.tile(query[:, tf.newaxis, :], [1, width, 1])
+        tiled = tf.tile(query[:, tf.newaxis, :], tf.stack([1, width, 1]))
         joined = tf.concat([tiled, vectors, mean[:, tf.newaxis, :] * vectors, numbers], axis=-1)
         crossed = joined
         for layer in self._crosses:
@@ -120,7 +124,8 @@ class Ranker(tf.Module):
         both = [tf.reshape(rows, [-1]) for rows in (request.candidates, request.history)]
         distinct, place = tf.unique(tf.concat(both, axis=0))
         features = self._items(distinct)
-        ids = drop_rows(features[self.inputs.item_id], self.config.id_dropout, seed, salt=11)
+        rate, unknown = self.config.id_dropout, self._id.input_dim - 1
+        ids = hide_ids(features[self.inputs.item_id], rate, seed, unknown=unknown, salt=11)
         parts = [self._id(ids)]
         if self._content is not None:
             parts.append(self._content(features))
@@ -136,7 +141,7 @@ class Ranker(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Everything known without the candidates: the query's vector, and its history's mean."""
         count = tf.reduce_sum(mask, axis=1, keepdims=True)
-        mean = tf.reduce_sum(vectors * mask[..., tf.newaxis], axis=1) / tf.maximum(count, 1.0)
+        mean = tf.reduce_sum(vectors * mask[:, :, tf.newaxis], axis=1) / tf.maximum(count, 1.0)
         parts = [mean, self.past.user(request.users), tf.math.log1p(count)]
         if self._about is not None:
             parts.append(self._about(self._users(request.users)))
@@ -176,7 +181,7 @@ class Ranker(tf.Module):
             [
                 tf.stack(single, axis=-1),
                 self.past.item(request.candidates),
-                tf.tile(user, [1, width, 1]),
+                tf.tile(user, tf.stack([1, width, 1])),
             ],
             axis=-1,
         )
@@ -201,6 +206,12 @@ class Ranker(tf.Module):
         nothing = tf.fill([1, self.config.history], -1)
         self(Request(tf.constant([-1]), nothing, context, nothing[:, :1], tf.zeros([1, 1])))
 
+    def start_from_retrieval(self, scale: float) -> None:
+        """Make a new ranker's retrieval logit `scale` times the retrieval score, to learn from."""
+        kernel = self._wide[RETRIEVAL].kernel
+        # the retrieval score is the first of the numbers
+        kernel.assign(scale * tf.one_hot([0], kernel.shape[0], axis=0))
+
 
 class Past(tf.Module):
     """What the rows before a cut say: statistics and neighbours, gathered by row.
@@ -211,10 +222,16 @@ class Past(tf.Module):
 
     def __init__(self, statistics: Statistics, neighbours: Neighbours) -> None:
         super().__init__(name="past")
-        self._user = tf.Variable(statistics.user, trainable=False, name="user_statistics")
-        self._item = tf.Variable(statistics.item, trainable=False, name="item_statistics")
-        self._near = tf.Variable(neighbours.item, trainable=False, name="neighbours")
-        self._weight = tf.Variable(neighbours.weight, trainable=False, name="similarities")
+        self._user = tf.Variable(
+            tf.constant(statistics.user), trainable=False, name="user_statistics"
+        )
+        self._item = tf.Variable(
+            tf.constant(statistics.item), trainable=False, name="item_statistics"
+        )
+        self._near = tf.Variable(tf.constant(neighbours.item), trainable=False, name="neighbours")
+        self._weight = tf.Variable(
+            tf.constant(neighbours.weight), trainable=False, name="similarities"
+        )
 
     def user(self, rows: tf.Tensor) -> tf.Tensor:
         """Statistics of user rows [...] int32 (-1 is unknown), [..., names]."""
@@ -231,7 +248,9 @@ class Past(tf.Module):
 
     def copy(self) -> Past:
         """Return another `Past` with the same content."""
-        user, item, near, weight = (v.numpy() for v in (self._user, self._item, self._near, self._weight))
+        user, item, near, weight = (
+            v.numpy() for v in (self._user, self._item, self._near, self._weight)
+        )
         return Past(Statistics(user, item, {}, {}), Neighbours(near, weight))
 
     def replace(self, other: Past) -> None:
@@ -241,13 +260,13 @@ class Past(tf.Module):
 
 
 def _known(rows: tf.Tensor, table: tf.Variable) -> tf.Tensor:
-    return tf.where(rows < 0, table.shape[0] - 1, rows)
+    return tf.where(rows < 0, static_length(table, 0) - 1, rows)
 
 
 def _latest(history: tf.Tensor, mask: tf.Tensor, length: int) -> tf.Tensor:
     """The last `length` items of each history [B, H], latest first, [B, length]; -1 is none."""
     count = tf.cast(tf.reduce_sum(mask, axis=1, keepdims=True), tf.int32)
-    place = count - 1 - tf.range(min(length, history.shape[1]))
+    place = count - 1 - tf.range(min(length, static_length(history, 1)))
     return tf.where(place >= 0, tf.gather(history, tf.maximum(place, 0), batch_dims=1), -1)
 
 

@@ -41,7 +41,9 @@ def choose_order(
     quality = [_ndcg(order, candidates, predictions) for order in orders]
     enough = (1.0 - _TOLERANCE) * max(quality)
     return next(
-        order for order, value in zip(reversed(orders), reversed(quality), strict=True) if value >= enough
+        order
+        for order, value in zip(reversed(orders), reversed(quality), strict=True)
+        if value >= enough
     )
 
 
@@ -52,9 +54,8 @@ def _weights(ranker: Ranker, share: float) -> dict[str, float]:
     }
 
 
-def _ndcg(
-    order: Order, candidates: Candidates, predictions: Mapping[str, np.ndarray]
-) -> float:
+def _ndcg(order: Order, candidates: Candidates, predictions: Mapping[str, np.ndarray]) -> float:
     ranked = reorder(candidates.item, order.score(predictions).numpy())
     found = hits(ranked, candidates.queries.item)
-    return float(ndcg_at(found, np.ones(len(ranked), np.int64), 10).mean())
+    k = min(10, ranked.shape[1])
+    return float(ndcg_at(found, np.ones(len(ranked), np.int64), k).mean())

@@ -94,7 +94,7 @@ class Order:
         every = {task: float(weights.get(task, 0.0)) for task in kinds}
         return cls(every, dict(inputs.label_mean), dict(inputs.label_std), kinds)
 
-    def score(self, predictions: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def score(self, predictions: Mapping[str, tf.Tensor] | Mapping[str, np.ndarray]) -> tf.Tensor:
         """Combine predictions by task, [B, C] float each, to [B, C] float."""
         total = tf.zeros_like(predictions[RETRIEVAL])
         for task, weight in self.weights.items():
@@ -102,12 +102,13 @@ class Order:
                 total += weight * self._utility(task, predictions[task])
         return total
 
-    def _utility(self, task: str, prediction: tf.Tensor) -> tf.Tensor:
+    def _utility(self, task: str, prediction: tf.Tensor | np.ndarray) -> tf.Tensor:
+        prediction = tf.convert_to_tensor(prediction)
         if self.kinds[task] == "binary":
             return tf.math.log_sigmoid(prediction)
         if self.kinds[task] == "regression":
             return (prediction - self.label_mean[task]) / self.label_std[task]
-        return tf.convert_to_tensor(prediction)
+        return prediction
 
 
 def reorder(items: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
 from features.backend import tf
 from features.entities import EncodedTable
@@ -60,6 +62,7 @@ def fit_ranker(
         raise UserError("the ranking window holds no chosen event; make split.ranking larger")
     tf.keras.utils.set_random_seed(seed)
     ranker = Ranker(inputs, config, training.past.copy())
+    ranker.start_from_retrieval(retrieval_scale(training.candidates))
     scorer = Scorer(ranker, histories=histories, context=context)
     losses = Losses(ranker)
     optimizer = adam(ranker.trainable_variables, config=config.schedule)
@@ -70,9 +73,7 @@ def fit_ranker(
         with tf.GradientTape() as tape:
             by_task = losses(batch, seed)
             total = losses.total(by_task)
-        apply_gradients(
-            optimizer, tape, total, ranker.trainable_variables, config=config.schedule
-        )
+        apply_gradients(optimizer, tape, total, ranker.trainable_variables, config=config.schedule)
         return {"loss": total, **by_task}
 
     progression = train(
@@ -104,6 +105,23 @@ def restore_ranker(
     return ranker
 
 
+def retrieval_scale(candidates: Candidates) -> float:
+    """Return the factor by which standardised retrieval scores make the likeliest logits.
+
+    It maximises the likelihood of the chosen items under the weighted softmax of `choice_loss`, so
+    that a new ranker starts as the best ranker there is that knows the retrieval score alone.
+    """
+    there = candidates.item >= 0
+    chosen = candidates.label
+
+    def loss(scale: float) -> float:
+        logits = scale * candidates.retrieval_score + np.where(chosen, 0.0, candidates.log_weight)
+        total = logsumexp(np.where(there, logits, -np.inf), axis=1)
+        return float((total - scale * (candidates.retrieval_score * chosen).sum(axis=1)).mean())
+
+    return float(minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded").x)
+
+
 class Losses:
     """The weighted losses of a ranker's tasks."""
 
@@ -125,12 +143,14 @@ class Losses:
         others = [task for task in self._ranker.tasks if task != RETRIEVAL]
         if others:
             shown = batch["exposures"]
-            predictions = self._ranker(_request(shown), None if seed is None else seed + [1, 0])
+            predictions = self._ranker(
+                _request(shown), None if seed is None else seed + tf.constant([1, 0])
+            )
             for task in others:
                 losses[task] = self._observed(task, predictions[task][:, 0], shown["labels"][task])
         return losses
 
-    def total(self, losses: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def total(self, losses: Mapping[str, tf.Tensor | float]) -> tf.Tensor:
         """Sum the losses by the tasks' weights."""
         return tf.add_n([self._ranker.tasks[task].weight * loss for task, loss in losses.items()])
 
@@ -221,9 +241,7 @@ class _Validation:
 
 
 def _request(part: Mapping[str, Any]) -> Request:
-    return Request(
-        part["users"], part["history"], part["context"], part["items"], part["score"]
-    )
+    return Request(part["users"], part["history"], part["context"], part["items"], part["score"])
 
 
 def _hidden(rows: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.ragged import Ragged, entries_of
 from interactions.candidates import Candidates
 from interactions.queries import Queries
+from interactions.ragged import Ragged, entries_of
 from retrieval.search import Searcher
 
 
@@ -106,7 +106,9 @@ def _draw_outside(
     first[np.unique(key, return_index=True)[1]] = True
     keep = first.reshape(key.shape) & ~np.isin(key, forbidden)
     order = np.argsort(~keep, axis=1, kind="stable")[:, :size]
-    item = np.where(np.take_along_axis(keep, order, axis=1), np.take_along_axis(drawn, order, 1), -1)
+    item = np.where(
+        np.take_along_axis(keep, order, axis=1), np.take_along_axis(drawn, order, 1), -1
+    )
     outside = count - np.bincount(np.unique(forbidden) // catalogue, minlength=len(queries))
     number = np.maximum((item >= 0).sum(axis=1), 1)
     weight = np.log(np.maximum(outside, number) / number)

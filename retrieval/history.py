@@ -18,7 +18,7 @@ class MeanHistory(tf.keras.layers.Layer):
         Returns:
             [B, D] float.
         """
-        mask = tf.sequence_mask(count, tf.shape(embeddings)[1], embeddings.dtype)[..., tf.newaxis]
+        mask = tf.sequence_mask(count, tf.shape(embeddings)[1], embeddings.dtype)[:, :, tf.newaxis]
         total = tf.reduce_sum(embeddings * mask, axis=1)
         return total / tf.maximum(tf.cast(count, embeddings.dtype), 1.0)[:, tf.newaxis]
 
@@ -35,4 +35,4 @@ class MeanHistory(tf.keras.layers.Layer):
         """
         running = tf.pad(tf.cumsum(embeddings, axis=1), [[0, 0], [1, 0], [0, 0]])
         total = tf.gather(running, before, batch_dims=1)
-        return total / tf.maximum(tf.cast(before, embeddings.dtype), 1.0)[..., tf.newaxis]
+        return total / tf.maximum(tf.cast(before, embeddings.dtype), 1.0)[:, :, tf.newaxis]

@@ -39,7 +39,10 @@ class ExactIndex(tf.Module):
         super().__init__(name="exact_index")
         columns = _padded_columns(embeddings)
         self.items, self.padded = len(embeddings), columns.shape[1]
-        self._embeddings = tf.Variable(columns, trainable=False, name="item_embeddings")
+        self._dim = embeddings.shape[1]
+        self._embeddings = tf.Variable(
+            tf.constant(columns), trainable=False, name="item_embeddings"
+        )
 
     def is_exact(self) -> bool:
         """Say whether the top k is always the true one."""
@@ -58,20 +61,21 @@ class ExactIndex(tf.Module):
         """Return the embeddings of item rows [...] int32, [..., D]."""
         # columns are gathered first: transposing all of them would copy the catalogue
         columns = tf.gather(self._embeddings, tf.reshape(rows, [-1]), axis=1)[:-1]
-        shape = tf.concat([tf.shape(rows), [self._embeddings.shape[0] - 1]], axis=0)
+        shape = tf.concat([tf.shape(rows), [self._dim]], axis=0)
         return tf.reshape(tf.transpose(columns), shape)
 
     def top_k(self, scores: tf.Tensor, k: int) -> Found:
         """Return the best k of `scores` [B, padded items]."""
         k = min(k, self.items)
-        blocks = tf.reshape(scores, [-1, scores.shape[1] // _BLOCK, _BLOCK])
-        _, best_blocks = tf.math.top_k(tf.reduce_max(blocks, axis=2), min(k, blocks.shape[1]))
+        number = self.padded // _BLOCK
+        # [B, padded items] -> [B, blocks, 32]
+        blocks = tf.reshape(scores, [-1, number, _BLOCK])
+        number = min(k, number)
+        _, best_blocks = tf.math.top_k(tf.reduce_max(blocks, axis=2), number)
         # in the catalogue's order, as the first of equal scores is taken below
         best_blocks = tf.sort(best_blocks, axis=1)
         # [B, blocks, 32] -> [B, best blocks * 32]
-        within = tf.reshape(
-            tf.gather(blocks, best_blocks, batch_dims=1), [-1, best_blocks.shape[1] * _BLOCK]
-        )
+        within = tf.reshape(tf.gather(blocks, best_blocks, batch_dims=1), [-1, number * _BLOCK])
         score, place = tf.math.top_k(within, k)
         block = tf.gather(best_blocks, place // _BLOCK, batch_dims=1)
         item = block * _BLOCK + place % _BLOCK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from features.backend import tf
 from features.encoders import FeatureSpec
@@ -11,8 +12,8 @@ from features.entities import EncodedTable
 from features.layers import EntityTable
 from retrieval.config import RetrievalConfig
 from retrieval.loss import sampled_softmax
-from retrieval.trends import HALF_LIVES, Trends
 from retrieval.towers import CandidateTower, QueryTower
+from retrieval.trends import HALF_LIVES, Trends
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,17 @@ class Retriever(tf.Module):
         self.items = EntityTable(inputs.items, name="items")
         self.users = EntityTable(inputs.users, name="users")
         self.context = inputs.context
-        self.candidate_tower = CandidateTower(self.items, id_name=inputs.item_id, config=config)
-        self.query_tower = QueryTower(
+        # Any: the stubs of Keras let a layer take one argument
+        self.candidate_tower: Any = CandidateTower(
+            self.items, id_name=inputs.item_id, config=config
+        )
+        self.query_tower: Any = QueryTower(
             self.users, inputs.context, id_name=inputs.user_id, config=config
         )
         self.trends = inputs.trends
-        self._trend = tf.Variable(inputs.trends.value, trainable=False, name="trends")
+        self._trend = tf.Variable(tf.constant(inputs.trends.value), trainable=False, name="trends")
         self._trend_weight = tf.Variable(
-            [1.0 / len(HALF_LIVES)] * len(HALF_LIVES), name="trend_weight"
+            tf.constant([1.0 / len(HALF_LIVES)] * len(HALF_LIVES)), name="trend_weight"
         )
         self._build()
 
@@ -59,11 +63,13 @@ class Retriever(tf.Module):
             )
             for spec in self.context
         }
-        self.query_tower(tf.zeros_like(items[:, :-1]), unknown, blank)
+        self.query_tower(tf.zeros_like(items), unknown, blank)
 
     def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
-        """Embed items by row, [n] int32 -> [n, D + 1]."""
-        return self.candidate_tower(rows)
+        """Embed item rows [n] int32, [n, D + 1]; the last entry, a bias, is the latest trend."""
+        trend = tf.gather(self.trend_bias()[-1], tf.maximum(rows, 0))
+        bias = tf.where(rows < 0, 0.0, trend)
+        return tf.concat([self.candidate_tower(rows), bias[:, tf.newaxis]], axis=1)
 
     def trend_bias(self) -> tf.Tensor:
         """What each item's trend adds to its score in each slot, [slots, items] float."""
@@ -87,8 +93,9 @@ class Retriever(tf.Module):
         Returns:
             [B, D + 1] float; its product with an item's embedding is the score.
         """
-        encoded = self.query_tower.history.last(history[..., :-1], count)
-        return self.query_tower(encoded, users, context)
+        encoded = self.query_tower.history.last(history[:, :, :-1], count)
+        vector = self.query_tower(encoded, users, context)
+        return tf.concat([vector, tf.ones_like(vector[:, :1])], axis=1)
 
     def loss(
         self,
@@ -98,7 +105,7 @@ class Retriever(tf.Module):
     ) -> tf.Tensor:
         """Return the mean sampled-softmax loss of a batch of `retrieval.windows.BatchMaker`."""
         items = self.candidate_tower(batch["items"], seed=seed)
-        sequence = tf.gather(items[:, :-1], batch["sequence"])
+        sequence = tf.gather(items, batch["sequence"])
         history = self.query_tower.history.causal(sequence, batch["before"])
         # [W, L, D] -> [Q, D], the positions that are targets
         flat = tf.reshape(history, [-1, history.shape[-1]])

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.ragged import Ragged, take
 from features.backend import tf
 from features.entities import EncodedTable
 from interactions.histories import Histories
 from interactions.log import NEVER, EventLog
 from interactions.queries import Queries
+from interactions.ragged import Ragged, take
 from retrieval.index import NOTHING, ExactIndex, Found, exclude
 from retrieval.model import Retriever
 from retrieval.standard_scores import CatalogueMoments, SlotMoments
@@ -51,7 +51,9 @@ class Searcher:
         self._compute()
         self.index = ExactIndex(self.embeddings)
         padding = self.index.padded - len(log.item_ids)
-        self._earlier = tf.Variable(np.pad(self._slot_bias, ((0, 0), (0, padding))))
+        self._earlier = tf.Variable(
+            tf.constant(np.pad(self._slot_bias, ((0, 0), (0, padding)))), trainable=False
+        )
         self._first_seen = tf.constant(np.append(log.first_seen, np.full(padding, NEVER)), tf.int64)
 
     def refresh(self) -> None:
@@ -64,7 +66,6 @@ class Searcher:
         """Embed the catalogue as it is now, and work out how each slot's biases differ from it."""
         trend = self.retriever.trend_bias().numpy()
         self.embeddings = self._embed_catalogue()
-        self.embeddings[:, -1] += trend[-1]
         self.moments = CatalogueMoments.of(self.embeddings[self._known])
         self._slot_bias = trend - trend[-1]
         self._slot_moments = SlotMoments.of(
@@ -74,14 +75,17 @@ class Searcher:
     def embed(self, queries: Queries) -> np.ndarray:
         """Embed queries with their histories as they stood, [queries, D + 1] float32."""
         parts = [self._embed_chunk(queries.take(index)).numpy() for index in _chunks(len(queries))]
-        return np.concatenate(parts) if parts else np.zeros((0, self.embeddings.shape[1]), np.float32)
+        return (
+            np.concatenate(parts) if parts else np.zeros((0, self.embeddings.shape[1]), np.float32)
+        )
 
     def search(self, queries: Queries, *, k: int, seen: Ragged) -> Retrieved:
         """Find the best k items of each query among those that had appeared by then.
 
         `seen` holds, per query, the item rows to leave out.
         """
-        items, scores = [], []
+        width = min(k, len(self.embeddings))
+        items, scores = [np.zeros((0, width), np.int32)], [np.zeros((0, width), np.float32)]
         for index in _chunks(len(queries)):
             part, out = queries.take(index), take(seen, index)
             excluded = tf.RaggedTensor.from_row_splits(
@@ -98,7 +102,7 @@ class Searcher:
         return Retrieved(np.concatenate(items), np.concatenate(scores))
 
     def score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
-        """Standardised scores [queries, C] float32 of given item rows [queries, C] (-1: score 0)."""
+        """Score given item rows [queries, C] (-1: score 0), [queries, C] float32, standardised."""
         scores = np.zeros(items.shape, np.float32)
         for index in _chunks(len(queries)):
             part, chosen = queries.take(index), items[index]

@@ -45,13 +45,19 @@ class Standardise(tf.Module):
 
     def __init__(self, moments: CatalogueMoments) -> None:
         super().__init__(name="standardise")
-        self._mean = tf.Variable(moments.mean[:, np.newaxis], trainable=False, name="mean")
-        self._covariance = tf.Variable(moments.covariance, trainable=False, name="covariance")
+        self._mean = tf.Variable(
+            tf.constant(moments.mean[:, np.newaxis]), trainable=False, name="mean"
+        )
+        self._covariance = tf.Variable(
+            tf.constant(moments.covariance), trainable=False, name="covariance"
+        )
 
     def scale(self, queries: tf.Tensor) -> Scale:
         """Return the scale of queries [B, D]."""
         mean = tf.matmul(queries, self._mean)
-        variance = tf.reduce_sum(tf.matmul(queries, self._covariance) * queries, axis=1, keepdims=True)
+        variance = tf.reduce_sum(
+            tf.matmul(queries, self._covariance) * queries, axis=1, keepdims=True
+        )
         return Scale(mean, tf.sqrt(tf.maximum(variance, 1e-6)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from features.backend import tf
@@ -9,15 +10,15 @@ from features.encoders import FeatureSpec
 from features.layers import EntityTable, FeatureEmbedding
 from retrieval.config import RetrievalConfig
 from retrieval.history import MeanHistory
-from training.dropout import drop_rows, dropout
+from training.dropout import dropout, hide_ids
 
 
 class CandidateTower(tf.keras.layers.Layer):
-    """An item's id and content to a unit vector and a bias: rows [n] -> [n, D + 1].
+    """An item's id and content to a unit vector: rows [n] -> [n, D].
 
     The vector is the sum of what the id and what the content say, so that content alone places an
-    item whose id is unknown. The bias, the last entry, carries how often an item is chosen
-    whoever asks; a query's last entry is 1.
+    item whose id is unknown. How often an item is chosen whoever asks is not learnt here: the
+    trends know it for every moment.
     """
 
     def __init__(self, items: EntityTable, *, id_name: str, config: RetrievalConfig) -> None:
@@ -28,30 +29,25 @@ class CandidateTower(tf.keras.layers.Layer):
         self._id = tf.keras.layers.Embedding(
             ids.size, config.embedding_dim, embeddings_initializer=_normal(), name="id"
         )
-        self._id_bias = tf.keras.layers.Embedding(
-            ids.size, 1, embeddings_initializer="zeros", name="id_bias"
-        )
         self._content = FeatureEmbedding(content, dim=config.feature_dim) if content else None
         self._hidden = tf.keras.layers.Dense(config.hidden_dim, activation="relu")
         self._out = tf.keras.layers.Dense(config.embedding_dim, use_bias=False)
-        self._content_bias = tf.keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
 
     def call(self, rows: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Embed items by row ([n] int32, -1 is unknown); `seed` [2] int32 turns dropout on."""
         features = self._items(rows)
-        ids = drop_rows(features[self._id_name], self._config.id_dropout, seed, salt=1)
-        vector, bias = self._id(ids), self._id_bias(ids)
+        rate, unknown = self._config.id_dropout, self._id.input_dim - 1
+        ids = hide_ids(features[self._id_name], rate, seed, unknown=unknown, salt=1)
+        vector = self._id(ids)
         if self._content is not None:
             content = self._hidden(self._content(features))
             content = dropout(content, self._config.dropout, seed, salt=2)
             vector += self._out(content)
-            bias += self._content_bias(content)
-        vector = tf.math.l2_normalize(vector, axis=-1)
-        return tf.concat([vector, bias], axis=-1)
+        return tf.math.l2_normalize(vector, axis=-1)
 
 
 class QueryTower(tf.keras.layers.Layer):
-    """User id, user features, history and context to a query vector [..., D + 1].
+    """User id, user features, history and context to a query vector [..., D].
 
     Works on any leading dimensions, so that one pass serves whole users' sequences in training
     and single requests in serving.
@@ -75,15 +71,19 @@ class QueryTower(tf.keras.layers.Layer):
             self._id = tf.keras.layers.Embedding(
                 ids.size, config.embedding_dim, embeddings_initializer="zeros", name="id"
             )
-        self._about = FeatureEmbedding(about, dim=config.feature_dim, name="about") if about else None
+        self._about = (
+            FeatureEmbedding(about, dim=config.feature_dim, name="about") if about else None
+        )
         self._context = (
             FeatureEmbedding(context, dim=config.feature_dim, name="context") if context else None
         )
         self._mix = tf.keras.layers.Dense(config.embedding_dim, use_bias=False)
         self._hidden = tf.keras.layers.Dense(config.hidden_dim, activation="relu")
         self._out = tf.keras.layers.Dense(config.embedding_dim, kernel_initializer="zeros")
+        # learnt: how much taste weighs against popularity differs between data sets
+        self._log_scale = tf.Variable(tf.constant(-math.log(config.temperature)), name="log_scale")
 
-    def call(
+    def call(  # pyright: ignore[reportIncompatibleMethodOverride]  (its stub knows one input)
         self,
         history: tf.Tensor,
         users: tf.Tensor,
@@ -105,14 +105,12 @@ class QueryTower(tf.keras.layers.Layer):
         if self._context is not None:
             parts.append(dropout(self._context(context), self._config.dropout, seed, salt=3))
         hidden = self._hidden(tf.concat(parts, axis=-1))
-        vector = self._mix(history) + self._out(
-            dropout(hidden, self._config.dropout, seed, salt=4)
-        )
+        vector = self._mix(history) + self._out(dropout(hidden, self._config.dropout, seed, salt=4))
         if self._id is not None:
-            ids = drop_rows(features[self._id_name], self._config.id_dropout, seed, salt=5)
+            rate, unknown = self._config.id_dropout, self._id.input_dim - 1
+            ids = hide_ids(features[self._id_name], rate, seed, unknown=unknown, salt=5)
             vector += self._id(ids)
-        vector = tf.math.l2_normalize(vector, axis=-1) / self._config.temperature
-        return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
+        return tf.math.l2_normalize(vector, axis=-1) * tf.exp(self._log_scale)
 
 
 def _normal() -> tf.keras.initializers.Initializer:

@@ -13,7 +13,7 @@ from rich.console import Console
 from features.backend import tf
 from features.entities import EncodedTable
 from interactions.errors import UserError
-from interactions.log import EventLog
+from interactions.log import NEVER, EventLog
 from interactions.queries import first_choices
 from retrieval.config import RetrievalConfig
 from retrieval.loss import log_inclusion
@@ -57,7 +57,7 @@ def fit_retriever(
     retriever = Retriever(inputs, config)
     batches = _batches(data, config=config, seed=seed)
     optimizer = adam(retriever.trainable_variables, config=config.schedule)
-    first_seen = data.log.first_seen
+    first_seen = _first_seen(data)
     log_probability = _log_probability(batches, data.log)
 
     @tf.function(reduce_retracing=True)
@@ -135,6 +135,14 @@ def _batches(data: TrainingData, *, config: RetrievalConfig, seed: int) -> Batch
     )
 
 
+def _first_seen(data: TrainingData) -> np.ndarray:
+    """[items] int64: when each item first appeared, as the training rows alone tell."""
+    log, rows = data.log, data.rows
+    first = np.full(len(log.item_ids), NEVER if log.has_times else np.iinfo(np.int64).min)
+    np.minimum.at(first, log.item[rows], log.time[rows])
+    return first
+
+
 def _log_probability(batches: BatchMaker, log: EventLog) -> np.ndarray:
     """[items] float32: log of the probability to be among a batch's candidates."""
     windows = batches.windows
@@ -143,9 +151,7 @@ def _log_probability(batches: BatchMaker, log: EventLog) -> np.ndarray:
     ahead = np.arange(len(begin)) - np.searchsorted(window_of_target, window_of_target)
     row = windows.row[begin + ahead]
     keep = batches.targets[row]
-    pairs = np.unique(
-        np.stack([window_of_target[keep], log.item[row[keep]]], axis=1), axis=0
-    )
+    pairs = np.unique(np.stack([window_of_target[keep], log.item[row[keep]]], axis=1), axis=0)
     count = np.bincount(pairs[:, 1], minlength=len(log.item_ids))
     uniform = min(batches.negatives, len(batches.catalogue)) / len(batches.catalogue)
     return log_inclusion(

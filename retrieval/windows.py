@@ -30,6 +30,7 @@ class Pieces:
     """[windows] int64: index behind its last event."""
 
     def __len__(self) -> int:
+        """Return the number of windows."""
         return len(self.start)
 
 
@@ -90,8 +91,8 @@ class BatchMaker:
         windows, as indices into them (padded with 0); `before` [W, L] int32: how many leading
         positions are history of each; `position` [Q] int32: the targets' places among the W * L;
         `row` [Q] int64: their log rows; `context_row` [Q] int64: the same, -1 where the context is
-        hidden, since many requests will not carry any; `candidates` [C] int32: indices into `items`;
-        `positive` [Q] int32: the targets' places among the candidates.
+        hidden, since many requests will not carry any; `candidates` [C] int32: indices into
+        `items`; `positive` [Q] int32: the targets' places among the candidates.
         """
         start, stop = self.windows.start[index], self.windows.stop[index]
         place = start[:, np.newaxis] + np.arange((stop - start).max())
@@ -110,7 +111,9 @@ class BatchMaker:
         return {
             "items": items,
             "sequence": place_of[len(candidates) :].reshape(sequence.shape),
-            "before": np.maximum(self.windows.before[place] - start[:, np.newaxis], 0).astype(np.int32),
+            "before": np.maximum(self.windows.before[place] - start[:, np.newaxis], 0).astype(
+                np.int32
+            ),
             "position": position.astype(np.int32),
             "row": row,
             "context_row": np.where(rng.random(len(row)) < _CONTEXT_DROPOUT, -1, row),

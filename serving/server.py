@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from concurrent import futures
@@ -13,6 +12,7 @@ from typing import Any, Self
 
 import grpc
 
+from export.manifest import read_bundle
 from interactions.errors import UserError
 from serving.apis import (
     GetModelMetadataRequest,
@@ -138,10 +138,9 @@ def serve(
     """Serve the models that `bundle`/models.config lists; port 0 takes a free one.
 
     The port opens once every model is loaded and warm. Raises UserError for a folder that is no
-    bundle, a model that cannot be loaded, and a port that is taken.
+    bundle or is damaged, a model that cannot be loaded, and a port that is taken.
     """
-    bundle = Path(bundle)
-    _check_bundle(bundle)
+    bundle = read_bundle(bundle).folder
     entries = read_model_config(bundle / "models.config")
     table = ServableTable()
     try:
@@ -229,13 +228,3 @@ def _fill_spec(spec: Any, name: str, version: int) -> None:
 
 def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _check_bundle(bundle: Path) -> None:
-    manifest = bundle / "manifest.json"
-    if not manifest.is_file():
-        raise UserError(f"not a bundle: {bundle} has no manifest.json; make one with tandem export")
-    try:
-        json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{manifest} is broken ({error}); export the bundle again") from error

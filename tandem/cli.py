@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,17 @@ _COLUMNS = ("ndcg@10", "hit_rate@10", "recall@100", "coverage@10")
 
 def main() -> None:
     """Run the command line; one line and exit status 2 for the user's mistakes, 1 for ours."""
+    # what TensorFlow warns of is ours to look at, and would bury the one line that counts
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except UserError as error:
         _fail(str(error), 2)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped; the same command goes on where it can", 130)
     except BrokenPipeError:
@@ -52,7 +58,9 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--run", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
+@click.option(
+    "--run", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True
+)
 @click.option(
     "--preset",
     type=click.Choice(["demo", "seed"]),
@@ -130,7 +138,10 @@ def export(run: Path) -> None:
 
     console = _console()
     bundle = publish(run, console=console)
-    console.print(f"version {bundle.version} is in {bundle.folder}; next: tandem serve {bundle.folder}")
+    console.print(
+        f"version {bundle.manifest.version} is in {bundle.folder}; "
+        f"next: tandem serve {bundle.folder}"
+    )
 
 
 @cli.command()
@@ -143,18 +154,25 @@ def serve(bundle: Path, grpc_port: int, host: str) -> None:
 
     console = _console()
     console.print(f"loading {bundle}")
-    server = start(bundle, grpc_port=grpc_port, host=host)
-    signal.signal(signal.SIGTERM, lambda *_: server.stop())
-    signal.signal(signal.SIGINT, lambda *_: server.stop())
-    console.print(f"serving on {server.address}; ask: tandem recommend --server {server.address} --user ID")
-    server.wait()
+    with start(bundle, grpc_port=grpc_port, host=host) as server:
+        # an exception, not a call of stop(): a handler that waits could wait for its own thread
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        console.print(
+            f"serving on {server.address}; ask: tandem recommend --server {server.address} "
+            "--user ID",
+            soft_wrap=True,
+        )
+        with suppress(KeyboardInterrupt):
+            server.wait()
     console.print("stopped")
 
 
 @cli.command()
 @click.option("--server", default="127.0.0.1:8500", show_default=True, metavar="HOST:PORT")
 @click.option("--user", "users", multiple=True, required=True, help="A user id; may be repeated.")
-@click.option("-k", default=10, show_default=True, type=click.IntRange(min=1), help="How many items.")
+@click.option(
+    "-k", default=10, show_default=True, type=click.IntRange(min=1), help="How many items."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per user.")
 def recommend(server: str, users: tuple[str, ...], k: int, as_json: bool) -> None:
     """Ask a running server (ours or TF Serving) for recommendations."""
@@ -174,9 +192,18 @@ def recommend(server: str, users: tuple[str, ...], k: int, as_json: bool) -> Non
 
 @cli.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--users", type=click.Path(path_type=Path), required=True, help="Parquet or CSV with a column user_id.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for Parquet shards.")
-@click.option("-k", default=100, show_default=True, type=click.IntRange(min=1), help="Items per user.")
+@click.option(
+    "--users",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Parquet or CSV with a column user_id.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for Parquet shards."
+)
+@click.option(
+    "-k", default=100, show_default=True, type=click.IntRange(min=1), help="Items per user."
+)
 def batch(bundle: Path, users: Path, out: Path, k: int) -> None:
     """Write recommendations for every user of a file, in bounded memory.
 
@@ -205,6 +232,10 @@ def _console() -> Console:
 
 def _fail(message: str, status: int) -> None:
     Console(stderr=True, width=None).print(
-        f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True
+        f"error: {' '.join(message.split())}",
+        style="red",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
     sys.exit(status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,6 +16,9 @@ from interactions.config import Config, DataConfig, SplitConfig, TaskConfig
 from interactions.errors import UserError
 from ranking.config import RankingConfig
 from retrieval.config import RetrievalConfig
+
+_TYPE = re.compile(r"str|tuple\[.*\]|dict\[.*\]|literal\[.*\]")
+"""How pydantic names a type in the place of a key."""
 
 
 class TandemConfig(Config):
@@ -41,17 +46,26 @@ class TandemConfig(Config):
                 "add `retrieval: {weight: 1.0}`"
             )
         if self.tasks["retrieval"].weight == 0:
-            raise ValueError("tasks.retrieval.weight is 0, but the order needs it; give it a weight")
+            raise ValueError(
+                "tasks.retrieval.weight is 0, but the order needs it; give it a weight"
+            )
         for name, task in self.tasks.items():
             if task.event and self.data.event is None:
                 raise ValueError(
                     f"tasks.{name}.event needs a log with event types; set data.event, "
                     f"or give tasks.{name}.column"
                 )
+        if self.export.max_k > self.ranking.candidates:
+            raise ValueError(
+                f"export.max_k is {self.export.max_k}, but only ranking.candidates = "
+                f"{self.ranking.candidates} items are ranked; lower the first or raise the second"
+            )
         if self.ranking.order != "auto":
             unknown = sorted(set(self.ranking.order) - set(kinds))
             if unknown:
-                raise ValueError(f"ranking.order names unknown tasks {unknown}; there are {list(kinds)}")
+                raise ValueError(
+                    f"ranking.order names unknown tasks {unknown}; there are {list(kinds)}"
+                )
         return self
 
     @property
@@ -71,7 +85,7 @@ def load_config(path: Path) -> TandemConfig:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the config file {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not valid YAML: {reason}") from error
     if not isinstance(content, dict):
@@ -79,9 +93,7 @@ def load_config(path: Path) -> TandemConfig:
     return parse_config(content, base=path.resolve().parent, source=str(path))
 
 
-def parse_config(
-    content: dict[str, Any], *, base: Path, source: str = "config"
-) -> TandemConfig:
+def parse_config(content: dict[str, Any], *, base: Path, source: str = "config") -> TandemConfig:
     """Check a config given as plain values, its paths relative to `base`.
 
     Raises `UserError` as `load_config` does.
@@ -90,7 +102,7 @@ def parse_config(
         config = TandemConfig.model_validate(content)
         return config.model_copy(update={"data": _located(config.data, base)})
     except ValidationError as error:
-        raise UserError(f"{source}: " + "; ".join(_explain(e) for e in error.errors())) from error
+        raise UserError(f"{source}: {_explain(error.errors())}") from error
 
 
 def _located(data: DataConfig, base: Path) -> DataConfig:
@@ -105,15 +117,36 @@ def _located(data: DataConfig, base: Path) -> DataConfig:
     return data.model_copy(update=paths)
 
 
-def _explain(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"]) or "config"
+def _explain(errors: Sequence[Any]) -> str:
+    """Say what is wrong in one line; of a value that may be of several types, only once."""
+    reasons: dict[str, list[str]] = {}
+    for error in errors:
+        reasons.setdefault(_path(error["loc"]), []).append(_reason(error))
+    outer = [path for path in reasons if any(p.startswith(f"{path}.") for p in reasons)]
+    return "; ".join(
+        f"{path}: {', or '.join(dict.fromkeys(given))}"
+        for path, given in reasons.items()
+        if path not in outer
+    )
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Join the keys; of a value that may be of several types, pydantic names each type too."""
+    keys = (str(part) for part in location if not _TYPE.fullmatch(str(part)))
+    return ".".join(keys) or "config"
+
+
+def _reason(error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return f"{path}: unknown key; allowed here: {', '.join(_siblings(error['loc']))}"
+        return f"unknown key; allowed here: {', '.join(_siblings(error['loc']))}"
     if error["type"] == "value_error":
-        return f"{path}: {error['msg'].removeprefix('Value error, ')}"
+        return error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
-        return f"{path}: this key is needed"
-    return f"{path}: {error['input']!r} is not possible: {error['msg'][0].lower()}{error['msg'][1:]}"
+        return "this key is needed"
+    if error["type"] in ("model_type", "dict_type"):
+        return f"{error['input']!r} is not possible: it should hold keys and values"
+    message = error["msg"].replace("valid tuple", "valid list").removeprefix("Input ")
+    return f"{error['input']!r} is not possible: it {message}"
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +18,11 @@ from features.neighbours import neighbours
 from features.statistics import Statistics, statistics
 from interactions import loading, storage
 from interactions.config import FeatureConfig
-from interactions.histories import Histories, Ragged
+from interactions.errors import UserError
+from interactions.histories import Histories
 from interactions.log import NEVER, EventLog
 from interactions.queries import Queries, queries
+from interactions.ragged import Ragged
 from interactions.split import RANKING, RETRIEVAL, Windows, known_labels, split
 from ranking.model import Past
 from retrieval.model import RetrieverInputs
@@ -54,7 +58,7 @@ class Data:
     def seen(self, queries: Queries) -> Ragged:
         """Per query, the items to leave out: what its user had chosen before, unless repeated."""
         if self.repeats:
-            return Ragged(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
+            return Ragged.empty(len(queries))
         return self.histories.seen(queries.row)
 
     def labels(self, window: int) -> dict[str, np.ndarray]:
@@ -94,12 +98,13 @@ def read_data(config: TandemConfig, *, run: Path, console: Console) -> Data:
     if not (folder / "log.json").exists():
         loaded = loading.load(config.data, config.tasks, base=Path())
         windows = split(loaded.log, config.split)
-        storage.save(loaded.log, folder, windows=windows)
         lines = loaded.report.lines() + windows.describe()
         report = loaded.report.to_dict() | {"lines": lines}
+        # first the report: a run that has the log is taken to have both
         (run / "data_report.json").write_text(json.dumps(report, indent=1) + "\n")
+        storage.save(loaded.log, folder, windows=windows)
     for line in json.loads((run / "data_report.json").read_text())["lines"]:
-        console.print(f"  {line}", highlight=False)
+        console.print(f"  {line}", highlight=False, markup=False)
     stored = storage.load(folder)
     assert stored.windows is not None, "a run's log is stored with its windows"
     return Data(stored.log, stored.windows, config)
@@ -132,11 +137,21 @@ def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
     log, config = data.log, data.config.data
     return Encoded(
         users=_encode_entity(
-            data, USER_ID, config.user_features, log.user_table, log.user_ids, log.user[rows],
+            data,
+            USER_ID,
+            config.user_features,
+            log.user_table,
+            log.user_ids,
+            log.user[rows],
             folder=folder / "users",
         ),
         items=_encode_entity(
-            data, ITEM_ID, config.item_features, log.item_table, log.item_ids, log.item[rows],
+            data,
+            ITEM_ID,
+            config.item_features,
+            log.item_table,
+            log.item_ids,
+            log.item[rows],
             folder=folder / "items",
         ),
         context=_encode_context(data, rows, folder=folder / "context"),
@@ -166,27 +181,42 @@ def _encode_entity(
 ) -> EncodedTable:
     columns = {feature.name: table[feature.name] for feature in features}
     everything = pa.table({id_name: pa.array(ids, pa.string()), **columns})
-    if (folder / "encoders.json").exists():
-        return EntityEncoders.load(folder).encode(everything)
-    encoders = EntityEncoders.fit_with_ids(
-        features,
-        everything,
-        id_name=id_name,
-        counts=np.bincount(seen, minlength=len(ids)),
-        config=data.config.features,
-        folder=folder,
-    )
-    return encoders.encode(everything)
+    counts = np.bincount(seen, minlength=len(ids))
+    config = data.config.features
+
+    def fit(partial: Path) -> EntityEncoders:
+        return EntityEncoders.fit_with_ids(
+            features, everything, id_name=id_name, counts=counts, config=config, folder=partial
+        )
+
+    return _encoders(folder, fit).encode(everything)
 
 
 def _encode_context(data: Data, rows: np.ndarray, *, folder: Path) -> EncodedTable:
     features, table = data.config.data.event_features, data.log.event_table
     if not features:
         return EncodedTable((), {})
-    if (folder / "encoders.json").exists():
-        return EntityEncoders.load(folder).encode(table)
-    encoders = EntityEncoders.fit(
-        features, table.take(pa.array(rows)), config=data.config.features, folder=folder
-    )
-    return encoders.encode(table)
+    config = data.config.features
 
+    def fit(partial: Path) -> EntityEncoders:
+        return EntityEncoders.fit(
+            features, table.take(pa.array(rows)), config=config, folder=partial
+        )
+
+    return _encoders(folder, fit).encode(table)
+
+
+def _encoders(folder: Path, fit: Callable[[Path], EntityEncoders]) -> EntityEncoders:
+    """Load the encoders in `folder`, fitted first where it has none: whole or not at all."""
+    if not folder.exists():
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        fit(partial)
+        partial.rename(folder)
+    try:
+        return EntityEncoders.load(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"the encoders in {folder} cannot be read ({type(error).__name__}); restore them, or "
+            f"train again into another folder with `tandem fit`"
+        ) from error

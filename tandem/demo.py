@@ -45,7 +45,9 @@ def run_demo(run: Path, *, preset: str, console: Console) -> Metrics:
         answer = client.recommend([user], k=k)[0]
     with resources.stage("write batch recommendations"):
         users = run / "users.parquet"
-        pq.write_table(pa.table({"user_id": pa.array(trained.data.log.user_ids, pa.string())}), users)
+        pq.write_table(
+            pa.table({"user_id": pa.array(trained.data.log.user_ids, pa.string())}), users
+        )
         batch_recommend(bundle.folder, users, run / "batch", k=k, console=console)
     resources.write(run / "resources.json")
     console.print(resources.table())

@@ -31,6 +31,8 @@ def fit(
     _open_run(config, run)
     with resources.stage("read, clean and split the data"):
         data = read_data(config, run=run, console=console)
+    for task in config.tasks.keys() - config.trained_tasks.keys():
+        console.print(f"  task {task} has weight 0: it is neither trained nor predicted")
     trained = train_system(data, folder=run, resources=resources, console=console)
     with resources.stage("evaluate on the test window"):
         metrics = judge(trained, run=run)
@@ -55,8 +57,13 @@ def load_run(run: Path, *, console: Console) -> Trained:
     """Return the system that a run ships: the refitted one where there is one."""
     data = _data_of(run, console)
     if data.config.refit == "all":
-        return load_system(data.shifted(), folder=run / REFIT)
-    return load_system(data, folder=run)
+        data = data.shifted()
+    return load_system(data, folder=shipped_folder(run, data.config))
+
+
+def shipped_folder(run: Path, config: TandemConfig) -> Path:
+    """Return the folder of the models that a run ships."""
+    return run / REFIT if config.refit == "all" else run
 
 
 def config_of(run: Path) -> TandemConfig:
@@ -70,7 +77,7 @@ def config_of(run: Path) -> TandemConfig:
 
 def _data_of(run: Path, console: Console) -> Data:
     config = config_of(run)
-    if not (run / "choices.json").exists():
+    if not (shipped_folder(run, config) / "choices.json").exists():
         raise UserError(f"the run in {run} has not finished; go on with `tandem fit` into it")
     return read_data(config, run=run, console=console)
 
@@ -78,10 +85,12 @@ def _data_of(run: Path, console: Console) -> Data:
 def _open_run(config: TandemConfig, run: Path) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
-        if (run / "config.yaml").exists():
+        # before the data was read nothing depends on the config: a mended one may replace it
+        if (run / "data").exists():
             _refuse_another_config(config, run)
-        else:
-            (run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        beside = run / ".config.yaml.partial"
+        beside.write_text(dump_config(config), encoding="utf-8")
+        beside.replace(run / "config.yaml")
     except OSError as error:
         raise UserError(
             f"the run folder {run} cannot be written ({error.strerror}); choose another with --run"
@@ -89,6 +98,7 @@ def _open_run(config: TandemConfig, run: Path) -> None:
 
 
 def _refuse_another_config(config: TandemConfig, run: Path) -> None:
+    """Refuse what would change the models; how they are exported may change at any time."""
     old, new = _flat(config_of(run).model_dump()), _flat(config.model_dump())
     changed = [
         f"{key} was {old.get(key)!r} and is now {new.get(key)!r}"

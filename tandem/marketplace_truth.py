@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.bootstrap import mean_interval
-from evaluation.ragged import entries_of
 from evaluation.ranking import rank_queries
 from evaluation.report import Metrics, value_share
 from interactions.config import DataConfig
 from interactions.marketplace import Marketplace
 from interactions.queries import Queries
+from interactions.ragged import entries_of
 from tandem.data import Data
 
 ORACLE = "oracle"
@@ -48,7 +48,9 @@ def oracle_metrics(
     """
     chunks = np.array_split(np.arange(len(queries)), max(len(queries) // _CHUNK, 1))
     parts = [
-        _judge_chunk(market, data, queries.take(index), {w: r[index] for w, r in ranked.items()}, ks)
+        _judge_chunk(
+            market, data, queries.take(index), {w: r[index] for w, r in ranked.items()}, ks
+        )
         for index in chunks
     ]
     best_views = np.concatenate([part.best_views for part in parts])
@@ -60,9 +62,7 @@ def oracle_metrics(
             what,
             {
                 "expected_purchases@10": mean_interval(values, clusters=queries.user, seed=seed),
-                "value_share": value_share(
-                    values, value[ORACLE], clusters=queries.user, seed=seed
-                ),
+                "value_share": value_share(values, value[ORACLE], clusters=queries.user, seed=seed),
             },
         )
 

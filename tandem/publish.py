@@ -11,7 +11,7 @@ from export.bundle import Provenance, export_bundle
 from export.manifest import Bundle
 from export.system import System
 from interactions.split import RANKING, RETRIEVAL, TEST, VALIDATION
-from tandem.fit import config_of, load_run
+from tandem.fit import config_of, load_run, shipped_folder
 from tandem.system import Trained
 
 BUNDLE = "bundle"
@@ -21,12 +21,15 @@ BUNDLE = "bundle"
 def publish(run: Path, *, console: Console) -> Bundle:
     """Write the models of a finished run as the next version of its bundle."""
     trained = load_run(run, console=console)
-    return publish_system(trained, run=run, metrics=Metrics.read(run / "metrics.json"), console=console)
+    return publish_system(
+        trained, run=run, metrics=Metrics.read(run / "metrics.json"), console=console
+    )
 
 
 def publish_system(trained: Trained, *, run: Path, metrics: Metrics, console: Console) -> Bundle:
     """Write a trained system, as it is to answer from now on, as the next version of the bundle."""
     config = config_of(run)
+    shipped = shipped_folder(run, config)
     return export_bundle(
         system_now(trained),
         folder=run / BUNDLE,
@@ -42,7 +45,8 @@ def publish_system(trained: Trained, *, run: Path, metrics: Metrics, console: Co
                 )
             },
             vocabularies={
-                str(file.relative_to(run)): file for file in sorted(run.glob("features/**/*.tsv"))
+                str(file.relative_to(shipped)): file
+                for file in sorted(shipped.glob("features/**/*.tsv"))
             },
             metrics=metrics.to_dict(),
             metrics_of="these models" if config.refit == "none" else "the models before the refit",

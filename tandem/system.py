@@ -12,6 +12,7 @@ from rich.console import Console
 
 from evaluation.metrics import hits, ndcg_at
 from interactions.candidates import Candidates, Exposures
+from interactions.errors import UserError
 from interactions.queries import Queries
 from interactions.split import RANKING, RETRIEVAL, VALIDATION
 from ranking.model import Past, Ranker, RankerInputs
@@ -127,8 +128,8 @@ def train_system(
 
 def load_system(data: Data, *, folder: Path) -> Trained:
     """Find both stages in a finished run; raises `UserError` where a checkpoint is not there."""
-    present = data.windows.rows(RETRIEVAL, RANKING)
-    early = encode(data, present, folder=folder / "features" / "retrieval_window")
+    past, present = data.windows.rows(RETRIEVAL), data.windows.rows(RETRIEVAL, RANKING)
+    early = encode(data, past, folder=folder / "features" / "retrieval_window")
     late = encode(data, present, folder=folder / "features" / "retrieval_and_ranking_windows")
     retriever = restore_retriever(
         late.retriever_inputs, config=data.config.retrieval, folder=folder / RETRIEVER
@@ -146,15 +147,19 @@ def load_system(data: Data, *, folder: Path) -> Trained:
 
 
 def read_choices(folder: Path) -> Choices:
-    """Read what validation decided in a run."""
-    return Choices(**json.loads((folder / "choices.json").read_text(encoding="utf-8")))
+    """Read what validation decided in a run; raises `UserError` where it cannot be read."""
+    file = folder / "choices.json"
+    try:
+        return Choices(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{file} cannot be read; remove it and go on with `tandem fit`, which writes it again"
+        ) from error
 
 
 def candidates_of(data: Data, searcher: Searcher, queries: Queries) -> Candidates:
     """Retrieve candidates as a served request would: the best ones, none put in by hand."""
-    found = searcher.search(
-        queries, k=data.config.ranking.candidates, seen=data.seen(queries)
-    )
+    found = searcher.search(queries, k=data.config.ranking.candidates, seen=data.seen(queries))
     return Candidates(queries, found.item, found.score, np.zeros_like(found.score))
 
 
@@ -172,9 +177,7 @@ def exposures_of(data: Data, searcher: Searcher, window: int) -> Exposures:
     return Exposures(queries, scores, {task: values[rows] for task, values in labels.items()})
 
 
-def _retrieval_ndcg(
-    data: Data, encoded: Encoded, rows: np.ndarray
-) -> Callable[[Retriever], float]:
+def _retrieval_ndcg(data: Data, encoded: Encoded, rows: np.ndarray) -> Callable[[Retriever], float]:
     """NDCG@10 on the validation window, over the whole catalogue."""
     queries = data.queries(VALIDATION)
     seen = data.seen(queries)
@@ -188,7 +191,9 @@ def _retrieval_ndcg(
                 Searcher(retriever, log=data.log, context=encoded.context, seen_rows=rows)
             )
         found = searchers[0].search(queries, k=10, seen=seen)
-        return float(ndcg_at(hits(found.item, queries.item), np.ones(len(queries), np.int64), 10).mean())
+        k = found.item.shape[1]
+        one_each = np.ones(len(queries), np.int64)
+        return float(ndcg_at(hits(found.item, queries.item), one_each, k).mean())
 
     return validate
 
@@ -219,7 +224,7 @@ def _validation_examples(data: Data, searcher: Searcher, *, now: Past) -> Exampl
 
 
 def _ranker_inputs(data: Data, encoded: Encoded) -> RankerInputs:
-    """The ranker knows the ids and the label scales of the retrieval window, which it did not see."""
+    """The ranker knows the ids and label scales of the retrieval window, which it did not see."""
     counted = data.statistics(RETRIEVAL)
     return RankerInputs(
         users=encoded.users,

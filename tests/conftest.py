@@ -115,13 +115,21 @@ def train_system(folder: Path, *, repeats: bool = False, candidates: int = 12) -
     from retrieval.model import RetrieverInputs
     from retrieval.search import Searcher
     from retrieval.training import TrainingData, fit_retriever
+    from retrieval.trends import Trends
 
     log = make_log()
     rows = np.arange(len(log))
     tables = encode(log, folder / "features")
     histories = Histories.of(log)
     retriever, _ = fit_retriever(
-        RetrieverInputs(tables.users, tables.items, tables.context.specs, "user_id", "item_id"),
+        RetrieverInputs(
+            tables.users,
+            tables.items,
+            tables.context.specs,
+            "user_id",
+            "item_id",
+            Trends.of(log, rows),
+        ),
         TrainingData(log, rows, tables.context, repeats),
         config=RetrievalConfig(embedding_dim=8, feature_dim=4, hidden_dim=8, history=6),
         folder=folder / "retriever",

@@ -13,12 +13,21 @@ def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, *, salt: int
     """
     if seed is None or rate == 0.0:
         return values
-    return tf.nn.experimental.stateless_dropout(values, rate, seed=seed + [0, salt * 1_000_003])
+    return tf.nn.experimental.stateless_dropout(
+        values, rate, seed=seed + tf.constant([0, salt * 1_000_003])
+    )
 
 
-def drop_rows(rows: tf.Tensor, rate: float, seed: tf.Tensor | None, *, salt: int) -> tf.Tensor:
-    """Replace ids in `rows` (int32, any shape) by 0, the missing one, with probability `rate`."""
+def hide_ids(
+    ids: tf.Tensor, rate: float, seed: tf.Tensor | None, *, unknown: int, salt: int
+) -> tf.Tensor:
+    """Replace `ids` (int32, any shape) by the `unknown` id with probability `rate`.
+
+    So the unknown id's embedding is learnt, as what an item or user is that nobody has met.
+    """
     if seed is None or rate == 0.0:
-        return rows
-    draw = tf.random.stateless_uniform(tf.shape(rows), seed=seed + [0, salt * 1_000_003])
-    return tf.where(draw < rate, 0, rows)
+        return ids
+    draw = tf.random.stateless_uniform(
+        tf.shape(ids), seed=seed + tf.constant([0, salt * 1_000_003])
+    )
+    return tf.where(draw < rate, unknown, ids)

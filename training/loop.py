@@ -75,7 +75,8 @@ def train(
     """
     console = console or Console(quiet=True)
     folder.mkdir(parents=True, exist_ok=True)
-    latest = _Keeper(folder / "latest", plan.weights)
+    # two, so that the one that the record names stays until the record names the next
+    latest = _Keeper(folder / "latest", plan.weights, keep=2)
     best = _Keeper(folder / "best", plan.weights)
     state = _resume(folder, latest)
     writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
@@ -85,15 +86,16 @@ def train(
         state.epoch += 1
         if plan.validate is not None:
             losses["validation"] = plan.validate()
+            _check_finite({"validation": losses["validation"]}, state.step, folder)
             if losses["validation"] > state.best:
                 state.best, state.best_step, state.waited = losses["validation"], state.step, 0
-                best.save()
+                best.save(state.step)
             else:
                 state.waited += 1
         state.seconds += time.perf_counter() - started
         state.history.append({"step": float(state.step), **losses})
         state.done = _is_done(state, config=config, steps=steps)
-        latest.save()
+        latest.save(state.step)
         _write_json(folder / "progression.json", asdict(state))
         _log(writer, state, console, plan.name)
     if plan.validate is not None:
@@ -126,12 +128,12 @@ def _epoch(
     return {name: float(total) / count for name, total in totals.items()}
 
 
-def _check_finite(totals: Mapping[str, tf.Tensor], step: int, folder: Path) -> None:
+def _check_finite(totals: Mapping[str, tf.Tensor | float], step: int, folder: Path) -> None:
     for name, total in totals.items():
         if not math.isfinite(float(total)):
             raise TrainingError(
-                f"the {name} loss is not a finite number at step {step}: lower the learning rate, "
-                f"or look for extreme labels; the last good checkpoint is in {folder / 'latest'}"
+                f"{name} is not a finite number at step {step}: lower the learning rate, or look "
+                f"for extreme labels; the last good checkpoint is in {folder / 'latest'}"
             )
 
 
@@ -156,25 +158,39 @@ def restore(folder: Path, **weights: Any) -> None:
 
 
 class _Keeper:
-    """Saves and restores one generation of weights in a folder."""
+    """Saves and restores the latest generations of weights in a folder, each named by its step."""
 
-    def __init__(self, folder: Path, weights: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, weights: Mapping[str, Any], *, keep: int = 1) -> None:
         self._folder = folder
         self._checkpoint = tf.train.Checkpoint(**weights)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=1)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=keep)
 
-    def save(self) -> None:
-        self._manager.save()
+    def save(self, step: int) -> None:
+        self._manager.save(checkpoint_number=step)
 
-    def restore(self) -> None:
-        if self._manager.latest_checkpoint is None:
-            raise UserError(f"no checkpoint in {self._folder}; train anew: remove the run folder")
-        try:
-            self._checkpoint.restore(self._manager.latest_checkpoint).expect_partial()
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    def restore(self, step: int | None = None) -> None:
+        """Restore the weights of `step`, or the latest ones."""
+        path = self._manager.latest_checkpoint
+        if step is not None:
+            path = str(self._folder / f"ckpt-{step}")
+        if path is None or not Path(f"{path}.index").exists():
             raise UserError(
-                f"the checkpoint {self._manager.latest_checkpoint} cannot be read "
-                f"({str(error).splitlines()[0]}); remove {self._folder.parent} to train it anew"
+                f"no checkpoint in {self._folder}; remove {self._folder.parent} to train it anew"
+            )
+        try:
+            found = self._checkpoint.restore(path)
+            found.assert_existing_objects_matched().expect_partial()
+        # TensorFlow tells of a file that ends too early by an IndexError
+        except (
+            tf.errors.OpError,
+            IndexError,
+            ValueError,
+            RuntimeError,
+            AssertionError,
+        ) as error:
+            raise UserError(
+                f"the checkpoint {path} cannot be read ({str(error).splitlines()[0]}); "
+                f"remove {self._folder.parent} to train it anew"
             ) from error
 
 
@@ -186,7 +202,7 @@ def _resume(folder: Path, latest: _Keeper) -> Progression:
         state = Progression(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read; remove {folder} to train it anew") from error
-    latest.restore()
+    latest.restore(state.step)
     return state
 
 
@@ -197,7 +213,9 @@ def _log(writer: tf.summary.SummaryWriter, state: Progression, console: Console,
             tf.summary.scalar(f"{name}/{key}", value, step=state.step)
     writer.flush()
     numbers = ", ".join(f"{key} {value:.4f}" for key, value in last.items() if key != "step")
-    console.print(f"  {name} epoch {state.epoch} ({state.seconds:.0f} s): {numbers}", highlight=False)
+    console.print(
+        f"  {name} epoch {state.epoch} ({state.seconds:.0f} s): {numbers}", highlight=False
+    )
 
 
 def _write_json(path: Path, content: object) -> None:

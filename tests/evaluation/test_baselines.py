@@ -3,7 +3,7 @@ import pytest
 
 from evaluation import baselines
 from evaluation.baselines import DAY, Popularity, RecentPopularity, choose_days, top_k
-from evaluation.ragged import RaggedItems
+from interactions.ragged import Ragged
 
 ITEMS = 25
 
@@ -36,7 +36,7 @@ def test_top_k_equals_a_sort(world, k, cells, monkeypatch):
         lambda queries: world["scores"][queries],
         k=k,
         times=world["times"],
-        seen=RaggedItems.of(world["seen"]),
+        seen=Ragged.of(world["seen"]),
         available_from=world["available_from"],
     )
     for query, row in enumerate(ranked.tolist()):
@@ -87,7 +87,7 @@ def test_bad_input_is_named():
         top_k(np.array([1.0, np.nan]), k=1, times=np.zeros(1, int))
     for item in (-1, 2):
         with pytest.raises(ValueError, match="outside the catalogue of 2"):
-            top_k(np.ones(2), k=1, times=np.zeros(1, int), seen=RaggedItems.of([[item]]))
+            top_k(np.ones(2), k=1, times=np.zeros(1, int), seen=Ragged.of([[item]]))
     with pytest.raises(ValueError, match="k=0"):
         top_k(np.ones(2), k=0, times=np.zeros(1, int))
     with pytest.raises(ValueError, match="sort the queries"):
@@ -99,7 +99,7 @@ def test_bad_input_is_named():
 def test_popularity_counts_training_events():
     model = Popularity.of(np.array([2, 2, 0, 2, 1, 1]), catalogue=4)
     assert model.top_k(np.zeros(1, int), k=4).tolist() == [[2, 1, 0, 3]]
-    seen = RaggedItems.of([[2]])
+    seen = Ragged.of([[2]])
     assert model.top_k(np.zeros(1, int), k=2, seen=seen).tolist() == [[1, 0]]
 
 
@@ -155,7 +155,7 @@ def test_the_window_is_the_one_that_ranks_best(ragged):
     items, event_times = fashion[day], day * DAY + random.integers(0, DAY, len(day))
     query_days = np.arange(20, 100)
     queries, relevant = query_days * DAY, fashion[query_days - 1]
-    wanted = RaggedItems.of([[item] for item in relevant]) if ragged else relevant
+    wanted = Ragged.of([[item] for item in relevant]) if ragged else relevant
     choice = choose_days(items, event_times, catalogue=100, times=queries, relevant=wanted)
     assert choice.days == 1
     assert choice.ndcg[1] > 0.99
@@ -171,7 +171,7 @@ def test_the_window_is_chosen_without_seen_and_future_items():
         catalogue=3,
         times=np.array([50]),
         relevant=np.array([2]),
-        seen=RaggedItems.of([[0]]),
+        seen=Ragged.of([[0]]),
         available_from=np.array([0, 60, 0]),
         days=(1,),
     )

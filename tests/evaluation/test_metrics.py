@@ -19,8 +19,8 @@ from evaluation.metrics import (
     relevant_counts,
     rmse,
 )
-from evaluation.ragged import RaggedItems
 from interactions.errors import UserError
+from interactions.ragged import Ragged
 
 CATALOGUE = 30
 
@@ -66,7 +66,7 @@ def fast_metrics(ranked, relevant, k) -> dict[str, np.ndarray]:
 def test_list_metrics_equal_the_definitions(k, single):
     ranked, lists = random_lists(seed=k)
     lists = [one[:1] for one in lists] if single else lists
-    relevant = np.array([one[0] for one in lists]) if single else RaggedItems.of(lists)
+    relevant = np.array([one[0] for one in lists]) if single else Ragged.of(lists)
     fast = fast_metrics(ranked, relevant, k)
     for query, (row, one) in enumerate(zip(ranked.tolist(), lists, strict=True)):
         slow = slow_metrics(row, set(one.tolist()), k)
@@ -78,7 +78,7 @@ def test_ndcg_equals_scikit_learn(k):
     random = np.random.default_rng(k)
     ranked = np.stack([random.permutation(CATALOGUE) for _ in range(40)])
     lists = [random.permutation(CATALOGUE)[: random.integers(1, 6)] for _ in range(40)]
-    relevant = RaggedItems.of(lists)
+    relevant = Ragged.of(lists)
     truth, scores = np.zeros((40, CATALOGUE)), np.zeros((40, CATALOGUE))
     for query in range(40):
         truth[query, lists[query]] = 1
@@ -98,13 +98,13 @@ def test_a_list_that_ended_early_never_hits_an_unknown_item():
 
 
 def test_a_basket_with_an_item_twice_needs_it_once():
-    relevant = RaggedItems.of([[4, 4, 7]])
+    relevant = Ragged.of([[4, 4, 7]])
     ranked = np.array([[4, 7, 1]])
     assert relevant_counts(relevant).tolist() == [2]
     assert recall_at(hits(ranked, relevant), relevant_counts(relevant), 3).tolist() == [1.0]
 
 
-@pytest.mark.parametrize("relevant", [np.array([5]), RaggedItems.of([[5, 2]])])
+@pytest.mark.parametrize("relevant", [np.array([5]), Ragged.of([[5, 2]])])
 def test_a_list_that_repeats_its_hit_is_refused(relevant):
     with pytest.raises(ValueError, match="twice"):
         hits(np.array([[5, 1, 5]]), relevant)
@@ -112,7 +112,7 @@ def test_a_list_that_repeats_its_hit_is_refused(relevant):
 
 def test_an_item_beyond_all_relevant_ones_is_not_taken_for_the_next_query():
     # One integer per (query, item) must not let item 9 of query 0 look like an item of query 1.
-    relevant = RaggedItems.of([[0], [4]])
+    relevant = Ragged.of([[0], [4]])
     assert not hits(np.array([[9, 5], [0, 1]]), relevant).any()
 
 
@@ -123,7 +123,7 @@ def test_k_beyond_the_lists_is_refused(k):
 
 
 def test_queries_without_relevant_items_are_refused():
-    relevant = RaggedItems.of([[1], []])
+    relevant = Ragged.of([[1], []])
     found = hits(np.array([[1], [2]]), relevant)
     with pytest.raises(ValueError, match="no relevant item"):
         recall_at(found, relevant_counts(relevant), 1)
@@ -133,7 +133,7 @@ def test_different_numbers_of_queries_are_refused():
     with pytest.raises(ValueError, match="2 and 3"):
         hits(np.zeros((2, 3), int), np.zeros(3, int))
     with pytest.raises(ValueError, match="2 queries, relevant 1"):
-        hits(np.zeros((2, 3), int), RaggedItems.of([[1]]))
+        hits(np.zeros((2, 3), int), Ragged.of([[1]]))
 
 
 def test_coverage_counts_items_not_places():

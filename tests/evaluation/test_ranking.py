@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.ragged import RaggedItems
 from evaluation.ranking import rank_queries
+from interactions.ragged import Ragged
 
 
 def lists(*, queries: int, width: int, catalogue: int) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_k_beyond_the_lists_is_left_out():
 
 def test_estimates_are_means_over_queries_with_coverage_beside_them():
     ranked = lists(queries=40, width=12, catalogue=30)
-    relevant = RaggedItems.of([[query % 30, (query + 7) % 30] for query in range(40)])
+    relevant = Ragged.of([[query % 30, (query + 7) % 30] for query in range(40)])
     result = rank_queries(ranked, relevant, catalogue=30, ks=(10,))
     estimates = result.estimates(clusters=np.arange(40) // 4, seed=1)
     recall = estimates["recall@10"]

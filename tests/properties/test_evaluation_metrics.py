@@ -18,7 +18,7 @@ from evaluation.metrics import (
     recall_at,
     relevant_counts,
 )
-from evaluation.ragged import RaggedItems, take
+from interactions.ragged import Ragged, take
 
 
 @st.composite
@@ -30,7 +30,7 @@ def ranked_and_relevant(draw):
     ranked = np.stack([random.permutation(items)[:width] for _ in range(queries)])
     ranked[np.arange(width) >= random.integers(0, width + 1, queries)[:, None]] = -1
     lists = [random.integers(0, items, random.integers(1, 5)) for _ in range(queries)]
-    return ranked, RaggedItems.of(lists), random
+    return ranked, Ragged.of(lists), random
 
 
 def all_metrics(ranked, relevant, k):

@@ -1,6 +1,5 @@
 """A tiny bundle whose right answers are plain: every user's list is made of the user's own id."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +8,14 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from export.manifest import (
+    IndexEntry,
+    Manifest,
+    ParityEntry,
+    WidthsEntry,
+    WindowEntry,
+    sha256,
+)
 from features.backend import tf
 from serving.server import serve
 
@@ -90,14 +97,38 @@ def saved_model(tmp_path_factory):
 
 def write_bundle(folder: Path, saved_model: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps({"name": "tiny"}))
     (folder / "models.config").write_text(
         'model_config_list { config { name: "recommender" '
         'base_path: "/models/recommender" model_platform: "tensorflow" } }\n'
         '# config { name: "retrieval" base_path: "/models/retrieval" }\n'
     )
     shutil.copytree(saved_model, folder / "recommender" / saved_model.name)
+    (folder / "manifest.json").write_text(manifest_of(folder).to_json())
     return folder
+
+
+def manifest_of(folder: Path) -> Manifest:
+    files = [
+        file for file in sorted(folder.rglob("*")) if file.is_file() and "config" not in file.name
+    ]
+    return Manifest(
+        version=3,
+        created="2024-01-01T00:00:00+00:00",
+        config={},
+        schema={},
+        vocabularies={},
+        window=WindowEntry(events=0, users=3, items=0, first=None, last=None),
+        metrics={},
+        metrics_of="these models",
+        tasks={},
+        repeats=True,
+        widths=WidthsEntry(max_k=MAX_K, candidates=MAX_K, max_batch=1),
+        signatures={},
+        index=IndexEntry(kind="exact", is_exact=True, recall=1.0, k=MAX_K),
+        parity=ParityEntry(largest_difference={}, tolerance=1e-4, users=0),
+        packages={},
+        checksums={file.relative_to(folder).as_posix(): sha256(file) for file in files},
+    )
 
 
 @pytest.fixture

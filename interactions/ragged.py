@@ -1,34 +1,20 @@
-"""Lists of different lengths, one per query, as two flat arrays."""
+"""Lists of item rows of different lengths, one per query, as two flat arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 
 
-class Ragged(Protocol):
-    """Anything with one list of item rows per query: query q has items[offsets[q]:offsets[q+1]]."""
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """[Q + 1] int64, ascending, from 0 to the number of entries."""
-        ...
-
-    @property
-    def items(self) -> np.ndarray:
-        """[entries] int, item rows."""
-        ...
-
-
 @dataclass(frozen=True)
-class RaggedItems:
-    """The plainest `Ragged`."""
+class Ragged:
+    """Several item rows per query: those of query q are items[offsets[q]:offsets[q + 1]]."""
 
     offsets: np.ndarray
-    """[Q + 1] int64."""
+    """[Q + 1] int64, ascending, from 0 to the number of entries."""
     items: np.ndarray
     """[entries] int."""
 
@@ -38,7 +24,12 @@ class RaggedItems:
         arrays = [np.asarray(list(one), np.int64) for one in lists]
         lengths = np.array([len(one) for one in arrays], np.int64)
         items = np.concatenate(arrays) if arrays else np.empty(0, np.int64)
-        return cls(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), items)
+        return cls(_offsets(lengths), items)
+
+    @classmethod
+    def empty(cls, queries: int) -> Self:
+        """Return an empty list for each of so many queries."""
+        return cls(np.zeros(queries + 1, np.int64), np.zeros(0, np.int32))
 
 
 @dataclass(frozen=True)
@@ -61,8 +52,10 @@ def entries_of(ragged: Ragged, queries: np.ndarray) -> Entries:
     return Entries(position, ragged.items[np.repeat(starts, lengths) + within].astype(np.int64))
 
 
-def take(ragged: Ragged, queries: np.ndarray) -> RaggedItems:
+def take(ragged: Ragged, queries: np.ndarray) -> Ragged:
     """Return the lists of `queries` ([q] int64) alone, in the order asked for."""
-    lengths = np.diff(ragged.offsets)[queries]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return RaggedItems(offsets, entries_of(ragged, queries).item)
+    return Ragged(_offsets(np.diff(ragged.offsets)[queries]), entries_of(ragged, queries).item)
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

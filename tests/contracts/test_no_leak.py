@@ -1,0 +1,145 @@
+"""What comes after a stage's windows changes nothing that the stage has learnt, bit for bit."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from interactions.config import SplitConfig
+from interactions.log import EventLog, Labels
+from interactions.split import RANKING, RETRIEVAL, VALIDATION, Windows, split
+from retrieval.training import TrainingData, fit_retriever
+from tandem.config import TandemConfig
+from tandem.data import Data, encode
+
+USERS, ITEMS, ROWS = 60, 40, 1500
+
+
+def make_log():
+    rng = np.random.default_rng(11)
+    user = np.sort(rng.integers(0, USERS, ROWS)).astype(np.int32)
+    # coarse times, so that many are equal
+    time = rng.integers(0, 400, ROWS) * 3_600_000_000
+    order = np.lexsort((time, user))
+    time = time[order].astype(np.int64)
+    # new items arrive all the time, so that a first appearance says something
+    arrived = 5 + (ITEMS - 5) * (time - time.min()) // (time.max() - time.min())
+    rating = rng.normal(size=ROWS).astype(np.float32)
+    rating[rng.random(ROWS) < 0.3] = np.nan
+    return EventLog(
+        user_ids=np.array([f"u{n}" for n in range(USERS)], object),
+        item_ids=np.array([f"i{n}" for n in range(ITEMS)], object),
+        user=user,
+        item=(rng.random(ROWS) * arrived).astype(np.int32),
+        time=time,
+        chosen=rng.random(ROWS) < 0.9,
+        exposure=np.ones(ROWS, bool),
+        labels={"rating": Labels(rating, time)},
+        event_table=pa.table({"device": rng.choice(["phone", "desk", "tv"], ROWS)}),
+        user_table=pa.table({"region": rng.choice(["north", "south"], USERS)}),
+        item_table=pa.table({"price": rng.random(ITEMS)}),
+        has_times=True,
+    )
+
+
+def config_of(kind):
+    return TandemConfig.model_validate(
+        {
+            "data": {
+                "events": "none.csv",
+                "user_features": [{"name": "region", "kind": "categorical"}],
+                "item_features": [{"name": "price", "kind": "numeric"}],
+                "event_features": [{"name": "device", "kind": "categorical"}],
+            },
+            "tasks": {
+                "retrieval": {"weight": 1.0},
+                "rating": {"kind": "regression", "column": "rating"},
+            },
+            "split": {"kind": kind},
+            "retrieval": {
+                "embedding_dim": 4, "feature_dim": 2, "hidden_dim": 4, "history": 8,
+                "batch_events": 300, "negatives": 20,
+            },
+        }
+    )  # fmt: skip
+
+
+def perturbed(data, after):
+    """Give the rows of windows behind `after` other items, labels and contexts, at their times."""
+    rng = np.random.default_rng(99)
+    log, rows = data.log, np.flatnonzero(data.windows.window > after)
+    item, rating = log.item.copy(), log.labels["rating"].value.copy()
+    item[rows] = rng.integers(0, ITEMS, len(rows))
+    rating[rows] = rng.normal(size=len(rows)) * 100
+    known_at = log.labels["rating"].known_at
+    device = log.event_table["device"].to_numpy(zero_copy_only=False).copy()
+    device[rows] = "watch"
+    changed = dataclasses.replace(
+        log,
+        item=item,
+        labels={"rating": Labels(rating, known_at)},
+        event_table=pa.table({"device": device}),
+    )
+    windows = Windows(changed, data.windows.kind, data.windows.window, data.windows.ends)
+    return Data(changed, windows, data.config)
+
+
+def learnt(data, windows, folder):
+    """Everything a retriever of these windows is made of, after three epochs."""
+    rows = data.windows.rows(*windows)
+    encoded = encode(data, rows, folder=folder / "features")
+    retriever, _ = fit_retriever(
+        encoded.retriever_inputs,
+        TrainingData(data.log, rows, encoded.context, data.repeats),
+        config=data.config.retrieval,
+        folder=folder / "retriever",
+        seed=1,
+        steps=12,
+    )
+    files = {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted((folder / "features").rglob("*"))
+        if file.is_file()
+    }
+    statistics = data.statistics(*windows)
+    near = [v.numpy() for v in data.past(*windows).variables]
+    weights = [v.numpy() for v in retriever.trainable_variables]
+    return files, statistics, near, weights
+
+
+@pytest.fixture(scope="module", params=["time", "leave_last_out"])
+def data(request):
+    log, config = make_log(), config_of(request.param)
+    split_config = SplitConfig(kind=request.param)
+    return Data(log, split(log, split_config), config)
+
+
+@pytest.mark.parametrize("windows", [(RETRIEVAL,), (RETRIEVAL, RANKING)], ids=["R", "R+K"])
+def test_nothing_later_reaches_the_retriever_and_what_it_knows(data, windows, tmp_path):
+    other = perturbed(data, windows[-1])
+    assert (other.log.item != data.log.item).any()
+    files, statistics, near, weights = learnt(data, windows, tmp_path / "one")
+    again = learnt(other, windows, tmp_path / "other")
+    assert files == again[0] and len(files) > 3
+    np.testing.assert_array_equal(statistics.user, again[1].user)
+    np.testing.assert_array_equal(statistics.item, again[1].item)
+    assert statistics.label_mean == again[1].label_mean
+    for mine, theirs in zip(near, again[2], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    for mine, theirs in zip(weights, again[3], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_what_lies_within_the_windows_does_reach_them(data, tmp_path):
+    """The perturbation is strong enough to be seen where it may be."""
+    other = perturbed(data, RETRIEVAL)
+    both = (RETRIEVAL, RANKING)
+    assert (data.statistics(*both).item != other.statistics(*both).item).any()
+    one, two = (d.past(*both).variables[2].numpy() for d in (data, other))
+    assert (one != two).any()
+
+
+def test_validation_and_test_rows_are_in_no_window_of_training(data):
+    rows = data.windows.rows(RETRIEVAL, RANKING)
+    assert not set(rows) & set(data.windows.rows(VALIDATION, VALIDATION + 1))

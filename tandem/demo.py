@@ -20,7 +20,7 @@ from tandem.config import TandemConfig, parse_config
 from tandem.fit import config_of, fit, load_run
 from tandem.publish import publish_system
 from tandem.resources import Resources
-from tandem.show import history_table, recommendations_table, tasks_table
+from tandem.show import history_table, measured, recommendations_table, tasks_table
 from tandem.system import Trained
 
 COLUMNS = ("ndcg@10", "hit_rate@10", "recall@100", "value_share")
@@ -51,7 +51,7 @@ def run_demo(run: Path, *, preset: str, console: Console) -> Metrics:
         batch_recommend(bundle.folder, users, run / "batch", k=k, console=console)
     resources.write(run / "resources.json")
     console.print(resources.table())
-    console.print(table(metrics, columns=_measured(metrics), title="On the test window"))
+    console.print(table(metrics, columns=measured(metrics, COLUMNS), title="On the test window"))
     tasks = tasks_table(metrics)
     if tasks is not None:
         console.print(tasks)
@@ -69,13 +69,6 @@ def _generate(folder: Path, *, preset: str) -> TandemConfig:
     market.write(folder)
     content = {"data": market.data_config(), "tasks": market.tasks_config()}
     return parse_config(content, base=folder.resolve())
-
-
-def _measured(metrics: Metrics) -> tuple[str, ...]:
-    """The columns worth showing; a catalogue of ten items has no recall at 100."""
-    names = {key.split(".", 1)[1] for key in metrics}
-    shown = tuple(column for column in COLUMNS if column in names)
-    return shown if "ndcg@10" in shown else ("ndcg@5", "hit_rate@5", *shown)
 
 
 def _lively_user(trained: Trained) -> str:

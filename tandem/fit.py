@@ -9,6 +9,7 @@ from rich.console import Console
 
 from evaluation.report import Metrics
 from interactions.errors import UserError
+from interactions.split import RANKING, TEST, VALIDATION, WINDOW_NAMES
 from tandem.config import TandemConfig, dump_config, parse_config
 from tandem.data import Data, read_data
 from tandem.judging import judge
@@ -31,6 +32,7 @@ def fit(
     _open_run(config, run)
     with resources.stage("read, clean and split the data"):
         data = read_data(config, run=run, console=console)
+    _refuse_unanswerable(data)
     for task in config.tasks.keys() - config.trained_tasks.keys():
         console.print(f"  task {task} has weight 0: it is neither trained nor predicted")
     trained = train_system(data, folder=run, resources=resources, console=console)
@@ -95,6 +97,17 @@ def _open_run(config: TandemConfig, run: Path) -> None:
         raise UserError(
             f"the run folder {run} cannot be written ({error.strerror}); choose another with --run"
         ) from error
+
+
+def _refuse_unanswerable(data: Data) -> None:
+    """Refuse windows in which nobody chose anything that was not chosen before."""
+    for code in (RANKING, VALIDATION, TEST):
+        if not len(data.queries(code)):
+            raise UserError(
+                f"the {WINDOW_NAMES[code]} window has only events of items that their users had "
+                "chosen before, so there is nothing to recommend; set repeats: keep, or give more "
+                "data"
+            )
 
 
 def _refuse_another_config(config: TandemConfig, run: Path) -> None:

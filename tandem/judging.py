@@ -30,6 +30,7 @@ from interactions.split import RANKING, RETRIEVAL, TEST, VALIDATION
 from ranking.scoring import probability, reorder
 from tandem.data import Data
 from tandem.marketplace_truth import find_marketplace, oracle_metrics
+from tandem.show import measured
 from tandem.system import Trained, candidates_of, exposures_of
 
 KS = (1, 5, 10, 100, 200)
@@ -66,7 +67,9 @@ def judge(trained: Trained, *, run: Path) -> Metrics:
     _write_slices(data, judged, lists.queries, path=run / "slices.json")
     plots = run / "plots"
     plots.mkdir(exist_ok=True)
-    plot_models(metrics, plots / "models.png")
+    plot_models(
+        metrics, plots / "models.png", columns=measured(metrics, ("ndcg@10", "hit_rate@10"))
+    )
     if curves:
         plot_calibration(curves, plots / "calibration.png")
     return metrics

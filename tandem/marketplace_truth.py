@@ -18,6 +18,7 @@ from interactions.ragged import entries_of
 from tandem.data import Data
 
 ORACLE = "oracle"
+_TOP = 10
 _CHUNK = 256
 """Queries judged at once: each against the whole catalogue."""
 
@@ -56,6 +57,8 @@ def oracle_metrics(
     best_views = np.concatenate([part.best_views for part in parts])
     judged = rank_queries(best_views, queries.item, catalogue=len(data.log.item_ids), ks=ks)
     metrics.add(ORACLE, judged.estimates(clusters=queries.user, seed=seed))
+    if len(data.log.item_ids) <= _TOP:
+        return  # a list of the whole catalogue has all of the value, whoever made it
     value = {what: np.concatenate([part.value[what] for part in parts]) for what in parts[0].value}
     for what, values in value.items():
         metrics.add(
@@ -89,10 +92,10 @@ def _judge_chunk(
     allowed = _allowed(data, queries)
     views = truth.view_probability(users, None, times)[:, to_market]
     bought = truth.purchase_probability(users, None, times)[:, to_market]
-    lists = {**ranked, ORACLE: _best(bought, allowed, k=10)}
+    lists = {**ranked, ORACLE: _best(bought, allowed, k=_TOP)}
     return _Truth(
         _best(views, allowed, k=max(ks)),
-        {what: _value(bought, items[:, :10]) for what, items in lists.items()},
+        {what: _value(bought, items[:, :_TOP]) for what, items in lists.items()},
     )
 
 

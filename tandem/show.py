@@ -39,6 +39,23 @@ def history_table(user_id: str, items: Sequence[str], titles: Mapping[str, str])
     return table
 
 
+def measured(metrics: Metrics, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the metrics to show for `columns`, in their order.
+
+    A catalogue of ten items has no `ndcg@10`: the same metric at the largest smaller k that was
+    measured stands for it; what was not measured at all is left out.
+    """
+    names = {key.rpartition(".")[2] for key in metrics}
+    shown = []
+    for column in columns:
+        base, at, k = column.partition("@")
+        ks = [int(name.partition("@")[2]) for name in names if name.startswith(f"{base}@")]
+        smaller = [n for n in ks if at and n <= int(k)]
+        if smaller or column in names:
+            shown.append(f"{base}@{max(smaller)}" if smaller else column)
+    return tuple(dict.fromkeys(shown))
+
+
 def tasks_table(metrics: Metrics) -> Table | None:
     """Show how well each task is predicted on the logged exposures; None where there are none."""
     names = [key for key in metrics if key.startswith("ranking.")]

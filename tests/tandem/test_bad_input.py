@@ -100,6 +100,17 @@ def test_a_log_too_short_to_split_is_refused(refused):
     assert "window is empty" in error and "too few" in error
 
 
+def test_a_window_of_nothing_but_repetitions_is_refused(refused):
+    def spoil(folder):
+        days = range(1_600_000_000, 1_600_000_000 + 40 * 86_400, 86_400)
+        rows = [f"u{n % 2},i{n % 3},{day}" for n, day in enumerate(days)]
+        (folder / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]))
+
+    error = refused(spoil)
+    assert "the ranking window has only events of items that their users had chosen" in error
+    assert "repeats: keep" in error
+
+
 def test_features_of_items_without_an_items_file_are_refused(refused):
     error = refused(
         data={"events": "events.csv", "item_features": [{"name": "title", "kind": "text"}]}

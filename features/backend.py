@@ -26,4 +26,7 @@ if not tf.keras.layers.Layer.__module__.startswith("tf_keras"):
 
 import tensorflow_recommenders as tfrs
 
+# retracing for new shapes and "Assets written" are no news to a user; what goes wrong is raised
+tf.get_logger().setLevel("ERROR")
+
 __all__ = ["tf", "tfrs"]

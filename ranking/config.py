@@ -32,7 +32,7 @@ class RankingConfig(Config):
     history: int = Field(default=50, ge=1)
     neighbours: int = Field(default=20, ge=1)
     """Items kept per item that the same people chose."""
-    batch_queries: int = Field(default=64, ge=1)
+    batch_queries: int = Field(default=128, ge=1)
     order: dict[str, float] | Literal["auto"] = "auto"
     """Weight of each task in the order; `auto` gives the other tasks as much as costs the
     retrieval task no more than 1 % of its validation NDCG@10."""

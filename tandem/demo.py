@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def run_demo(run: Path, *, preset: str, console: Console) -> Metrics:
         pq.write_table(
             pa.table({"user_id": pa.array(trained.data.log.user_ids, pa.string())}), users
         )
+        # a demo run once more has a new bundle; the lists of the one before do not mix with its
+        shutil.rmtree(run / "batch", ignore_errors=True)
         batch_recommend(bundle.folder, users, run / "batch", k=k, console=console)
     resources.write(run / "resources.json")
     console.print(resources.table())

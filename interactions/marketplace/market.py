@@ -114,11 +114,15 @@ class Marketplace:
         }
 
     def tasks_config(self) -> dict:
-        """Return the `tasks:` section: retrieval, rating and purchase."""
+        """Return the `tasks:` section: retrieval, rating and purchase, and views of what was shown.
+
+        The last learns from what was shown and passed over, which the retrieval task cannot.
+        """
         return {
             "retrieval": {"weight": 1.0},
             "rating": {"weight": 0.5, "kind": "regression", "column": "rating", "range": [1, 5]},
             "purchase": {"weight": 1.0, "kind": "binary", "event": ["purchase"]},
+            "view": {"weight": 1.0, "kind": "binary", "event": ["view"]},
         }
 
     def fingerprint(self) -> str:

@@ -398,6 +398,7 @@ def test_the_configuration_fits_the_schema_and_the_tables(demo):
         "retrieval": "retrieval",
         "rating": "regression",
         "purchase": "binary",
+        "view": "binary",
     }
 
 

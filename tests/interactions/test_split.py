@@ -95,7 +95,7 @@ def test_rows_and_description(make_log):
     both = windows.rows(RETRIEVAL, TEST)
     assert set(windows.window[both]) == {RETRIEVAL, TEST}
     lines = windows.describe()
-    assert lines[0].startswith("retrieval: 65 rows of 4 users")
+    assert lines[0].startswith("retrieval: 45 rows of 4 users")
     assert "1970-01-01" in lines[0]
 
 

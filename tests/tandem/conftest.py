@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 from rich.console import Console
 
 USERS, ITEMS, ROWS = 60, 24, 800
@@ -149,11 +150,20 @@ def finished(tmp_path_factory, write_data):
 
 
 @pytest.fixture(scope="session")
-def published(finished):
-    """The bundle of the finished run; not to be changed."""
-    from tandem.publish import publish
+def exported(finished):
+    """What `tandem export` of the finished run said."""
+    from tandem.cli import cli
 
-    return publish(finished.folder, console=Console(quiet=True))
+    return CliRunner().invoke(cli, ["export", str(finished.folder)])
+
+
+@pytest.fixture(scope="session")
+def published(finished, exported):
+    """The bundle of the finished run; not to be changed."""
+    from export.manifest import read_bundle
+
+    assert exported.exit_code == 0, exported
+    return read_bundle(finished.folder / "bundle")
 
 
 @pytest.fixture(scope="session")

@@ -119,8 +119,8 @@ class SplitConfig(Config):
 
     kind: Literal["time", "leave_last_out"] = "time"
     ranking: float = Field(default=0.35, gt=0, lt=1)
-    """Share of the events in the ranking window, under `time`. The retriever that is served learns from
-    these as well; only the one that makes the ranker's candidates does not."""
+    """Share of the events in the ranking window, under `time`. The retriever that is served learns
+    from these as well; only the one that makes the ranker's candidates does not."""
     validation: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.1, gt=0, lt=1)
     ranking_events: int = Field(default=5, ge=1)

@@ -11,6 +11,7 @@ from export.user_state import UserState, latest
 from features.backend import tf
 from features.entities import EncodedTable
 from ranking.model import Request
+from ranking.scoring import readable
 from retrieval.index import exclude
 from retrieval.standard_scores import Standardise
 
@@ -120,11 +121,10 @@ class Recommender:
         predictions = self._ranker(
             Request(query.users, history, query.ranker_context, candidates.item, candidates.score)
         )
-        readable = {
-            task: tf.sigmoid(value) if self._ranker.tasks[task].kind == "binary" else value
-            for task, value in predictions.items()
+        shown = {
+            task: readable(self._ranker.tasks[task], value) for task, value in predictions.items()
         }
-        return Ranked(candidates.item, self._order.score(predictions), candidates.score, readable)
+        return Ranked(candidates.item, self._order.score(predictions), candidates.score, shown)
 
 
 def top_k(ranked: Ranked, *, k: int) -> Ranked:

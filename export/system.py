@@ -17,7 +17,7 @@ from interactions.log import NEVER, EventLog
 from interactions.queries import Queries
 from interactions.ragged import Ragged
 from ranking.model import Ranker
-from ranking.scoring import Order, Scorer, probability
+from ranking.scoring import Order, Scorer, readable
 from retrieval.search import Searcher
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -117,7 +117,7 @@ def recommend(system: System, user_ids: Sequence[str], *, k: int) -> Recommended
         score=ordered(score),
         retrieval_score=ordered(found.score),
         tasks={
-            task: ordered(probability(system.tasks[task], values))
+            task: ordered(readable(system.tasks[task], values).numpy())
             for task, values in predictions.items()
         },
     )

@@ -117,8 +117,14 @@ def reorder(items: np.ndarray, score: np.ndarray) -> np.ndarray:
     return np.take_along_axis(items, order, axis=1)
 
 
-def probability(config: TaskConfig, prediction: np.ndarray) -> np.ndarray:
-    """Turn a ranker's output for a task into what people read: probabilities for binary tasks."""
+def readable(config: TaskConfig, prediction: tf.Tensor | np.ndarray) -> tf.Tensor:
+    """Turn a ranker's output for a task, float of any shape, into what people read.
+
+    Probabilities for binary tasks; for a regression with a declared range, labels within it.
+    """
+    value = tf.convert_to_tensor(prediction)
     if config.kind == "binary":
-        return 1.0 / (1.0 + np.exp(-prediction))
-    return prediction
+        return tf.sigmoid(value)
+    if config.kind == "regression" and config.range is not None:
+        return tf.clip_by_value(value, *config.range)
+    return value

@@ -27,7 +27,7 @@ from evaluation.slices import slice_intervals, slices
 from interactions.config import TaskConfig
 from interactions.queries import Queries
 from interactions.split import RANKING, RETRIEVAL, TEST, VALIDATION
-from ranking.scoring import probability, reorder
+from ranking.scoring import readable, reorder
 from tandem.data import Data
 from tandem.marketplace_truth import find_marketplace, oracle_metrics
 from tandem.show import measured
@@ -162,7 +162,7 @@ def _add_tasks(metrics: Metrics, trained: Trained) -> dict[str, CalibrationCurve
         if not there.any():
             continue
         config = data.config.tasks[task]
-        predicted = probability(config, predictions[task][there, 0].astype(np.float64))
+        predicted = readable(config, predictions[task][there, 0].astype(np.float64)).numpy()
         estimates = _task_estimates(
             config,
             labels[there].astype(np.float64),

@@ -8,7 +8,7 @@ from interactions.candidates import Candidates
 from interactions.config import TaskConfig
 from interactions.queries import Queries, queries
 from ranking.ordering import choose_order
-from ranking.scoring import Order, probability, reorder
+from ranking.scoring import Order, readable, reorder
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +104,16 @@ def test_reordering_puts_the_best_first_and_padding_last():
 
 def test_only_a_binary_task_is_read_as_a_probability():
     logits = np.array([-30.0, 0.0, 30.0])
-    found = probability(TaskConfig(kind="binary", column="y"), logits)
+    found = readable(TaskConfig(kind="binary", column="y"), logits)
     np.testing.assert_allclose(found, [0.0, 0.5, 1.0], atol=1e-6)
     rating = TaskConfig(kind="regression", column="y")
-    assert (probability(rating, logits) == logits).all()
+    assert (readable(rating, logits).numpy() == logits).all()
+
+
+def test_a_regression_is_read_within_its_declared_range():
+    rating = TaskConfig(kind="regression", column="rating", range=(1.0, 5.0))
+    found = readable(rating, np.array([-3.0, 2.5, 9.0], np.float32)).numpy()
+    np.testing.assert_array_equal(found, [1.0, 2.5, 5.0])
 
 
 def candidates_with(items, chosen):

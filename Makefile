@@ -6,7 +6,7 @@ PACKAGES := tandem serving batch export retrieval ranking training evaluation fe
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format lock clean
+.PHONY: help demo test test-all benchmark-retrieval check format lock clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ test: .venv/installed  ## the tests
 
 test-all: .venv/installed  ## the tests, with the slow ones
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+benchmark-retrieval: .venv/installed  ## compare the retriever with its baselines on every data set, hours, into runs/benchmarks
+	$(BIN)/python -m benchmarks.retrieval.compare
 
 check: .venv/installed  ## format, lint, types and import contracts, as CI runs them
 	$(BIN)/ruff format --check .

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from export.identifiers import Identifiers
 from export.system import LOWEST, System
-from export.user_state import UserState, latest
+from export.user_state import Past, UserState
 from features.backend import tf
 from features.entities import EncodedTable
 from ranking.model import Request
 from ranking.scoring import readable
 from retrieval.index import exclude
+from retrieval.search import now_of
 from retrieval.standard_scores import Standardise
 
 
@@ -21,10 +22,10 @@ class Query(NamedTuple):
 
     users: tf.Tensor
     """[B] int32 user rows, -1 is unknown."""
-    history: tf.Tensor
-    """[B, H] int32 item rows, oldest first, padded with -1."""
-    history_count: tf.Tensor
-    """[B] int32, how many of the H are real."""
+    time: tf.Tensor
+    """[B] int64, when it is asked, in microseconds since 1970."""
+    past: Past
+    """What the user chose before."""
     seen: tf.RaggedTensor
     """[B, ragged] int32 item rows that must not come back."""
     retriever_context: Mapping[str, tf.Tensor]
@@ -64,6 +65,11 @@ class Recommender:
         self._ranker, self._order, self._repeats = system.ranker, system.order, system.repeats
         self._standardise = Standardise(system.searcher.moments)
         self._state = UserState(system)
+        self._now = tf.constant(now_of(system.log), tf.int64)
+        self._history_table = None
+        if not self.retriever.config.tie_history:
+            vectors = tf.constant(system.searcher.history_embeddings)
+            self._history_table = tf.Variable(vectors, trainable=False, name="history_items")
         self._retriever_blank = _blank(system.searcher.context)
         self._ranker_blank = _blank(system.scorer.context)
 
@@ -78,12 +84,11 @@ class Recommender:
     def encode(self, user_id: tf.Tensor) -> Query:
         """Look up what the tables know of users [B] string, who say nothing of their context."""
         users = self.users.rows(user_id)
-        history, count = self._state.history(users)
         batch = tf.shape(users)[0]
         return Query(
             users=users,
-            history=history,
-            history_count=count,
+            time=tf.fill([batch], self._now),
+            past=self._state.history(users),
             seen=self._state.seen(users),
             retriever_context=_repeated(self._retriever_blank, batch),
             ranker_context=_repeated(self._ranker_blank, batch),
@@ -91,14 +96,22 @@ class Recommender:
 
     def embed(self, query: Query) -> tf.Tensor:
         """Turn queries into vectors [B, D] float32, whose product with an item's is its score."""
-        length = self.retriever.config.history
-        history = latest(query.history, query.history_count, length=length)
+        past = query.past.latest(self.retriever.config.history)
         return self.retriever.embed_queries(
-            self.index.gather(tf.maximum(history, 0)),
-            tf.minimum(query.history_count, length),
+            self._history_items(tf.maximum(past.items, 0)),
+            past.times,
+            past.length,
             query.users,
             query.retriever_context,
+            query.time,
         )
+
+    def _history_items(self, rows: tf.Tensor) -> tf.Tensor:
+        """Embed item rows [B, H] int32 as histories have them, [B, H, D]."""
+        if self._history_table is not None:
+            return tf.gather(self._history_table, rows)
+        # [B, H, D + 1] -> [B, H, D]: a bias is no part of a history
+        return self.index.gather(rows)[:, :, :-1]
 
     def retrieve(self, vectors: tf.Tensor) -> tf.Tensor:
         """Score the whole catalogue for query vectors [B, D], [B, padded items] float32."""
@@ -117,7 +130,7 @@ class Recommender:
 
     def rank(self, query: Query, candidates: Candidates) -> Ranked:
         """Predict every task for the candidates, and combine them into the score of the order."""
-        history = latest(query.history, query.history_count, length=self._ranker.config.history)
+        history = query.past.latest(self._ranker.config.history).items
         predictions = self._ranker(
             Request(query.users, history, query.ranker_context, candidates.item, candidates.score)
         )

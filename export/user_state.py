@@ -2,35 +2,76 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from export.system import System, seen_by
 from features.backend import tf
-from interactions.log import NEVER
+from features.layers import static_length
+
+
+class Past(NamedTuple):
+    """The histories of B users, oldest first."""
+
+    items: tf.Tensor
+    """[B, H] int32 item rows, -1 after the last."""
+    times: tf.Tensor
+    """[B, H] int64 microseconds since 1970, 0 after the last."""
+    length: tf.Tensor
+    """[B] int32, how many are real."""
+
+    def latest(self, most: int) -> Past:
+        """Return the last `most` of each history, at most H."""
+        if static_length(self.items, 1) == most:
+            return self
+        real = tf.minimum(self.length, most)
+        column = tf.range(most)[tf.newaxis, :]
+        place = tf.minimum(
+            (self.length - real)[:, tf.newaxis] + column, static_length(self.items, 1) - 1
+        )
+        there = column < real[:, tf.newaxis]
+        return Past(
+            tf.where(there, tf.gather(self.items, place, batch_dims=1), -1),
+            tf.where(there, tf.gather(self.times, place, batch_dims=1), 0),
+            real,
+        )
 
 
 class UserState(tf.Module):
-    """Histories and seen items of all users, gathered by user row."""
+    """Histories and seen items of all users, gathered by user row.
+
+    Both are kept end to end with offsets: most users have far fewer events than the longest
+    history that is looked at.
+    """
 
     def __init__(self, system: System) -> None:
         super().__init__(name="user_state")
         users = np.arange(-1, len(system.log.user_ids), dtype=np.int32)
         users = np.roll(users, -1)  # the unknown user, -1, has the last row
-        length = max(system.searcher.retriever.config.history, system.ranker.config.history)
-        past = system.histories.before(users, np.full(len(users), NEVER), length=length)
+        self._length = max(system.searcher.retriever.config.history, system.ranker.config.history)
+        past = system.histories.latest(users, length=self._length)
         seen = seen_by(system, users)
         self._unknown = len(users) - 1
-        self._history = tf.Variable(tf.constant(past.items), trainable=False, name="history")
-        self._count = tf.Variable(tf.constant(past.count), trainable=False, name="history_count")
-        self._seen_offsets = tf.Variable(
-            tf.constant(seen.offsets), trainable=False, name="seen_offsets"
-        )
-        self._seen_items = tf.Variable(tf.constant(seen.items), trainable=False, name="seen_items")
+        self._offsets = _fixed(past.offsets, "history_offsets")
+        self._items = _fixed(past.items, "history")
+        self._times = _fixed(past.times, "history_times")
+        self._seen_offsets = _fixed(seen.offsets, "seen_offsets")
+        self._seen_items = _fixed(seen.items, "seen_items")
 
-    def history(self, users: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the histories [B, H] int32 of user rows [B], oldest first, and counts [B]."""
+    def history(self, users: tf.Tensor) -> Past:
+        """Return the histories of user rows [B] int32, -1 is unknown."""
         rows = self._known(users)
-        return tf.gather(self._history, rows), tf.gather(self._count, rows)
+        start = tf.gather(self._offsets, rows)
+        count = tf.gather(self._offsets, rows + 1) - start
+        column = tf.range(self._length, dtype=tf.int64)[tf.newaxis, :]
+        there = column < count[:, tf.newaxis]
+        place = tf.where(there, start[:, tf.newaxis] + column, 0)
+        return Past(
+            tf.where(there, tf.gather(self._items, place), -1),
+            tf.where(there, tf.gather(self._times, place), 0),
+            tf.cast(count, tf.int32),
+        )
 
     def seen(self, users: tf.Tensor) -> tf.RaggedTensor:
         """Return the item rows that user rows [B] must not be shown, [B, ragged] int32."""
@@ -44,22 +85,7 @@ class UserState(tf.Module):
         return tf.where(users < 0, self._unknown, users)
 
 
-def latest(history: tf.Tensor, count: tf.Tensor, *, length: int) -> tf.Tensor:
-    """Return the last `length` entries of each history.
-
-    Args:
-        history: [B, H] int32, oldest first, padded at the end.
-        count: [B] int32, how many of the H are real.
-        length: at most H.
-
-    Returns:
-        [B, length] int32, oldest first, padded with -1 at the end.
-    """
-    if history.shape[1] == length:
-        return history
-    width = tf.shape(history)[1]
-    real = tf.minimum(count, length)
-    column = tf.range(length)[tf.newaxis, :]
-    place = tf.minimum((count - real)[:, tf.newaxis] + column, width - 1)
-    there = column < real[:, tf.newaxis]
-    return tf.where(there, tf.gather(history, place, batch_dims=1), -1)
+def _fixed(values: np.ndarray, name: str) -> tf.Variable:
+    """Keep `values` as a variable; at least one entry, so that place 0 can always be gathered."""
+    values = values if len(values) else np.zeros(1, values.dtype)
+    return tf.Variable(tf.constant(values), trainable=False, name=name)

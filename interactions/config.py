@@ -125,6 +125,8 @@ class SplitConfig(Config):
     test: float = Field(default=0.1, gt=0, lt=1)
     ranking_events: int = Field(default=5, ge=1)
     """Most events a user gives to the ranking window, under `leave_last_out`."""
+    test_events: int = Field(default=1, ge=1)
+    """Events a user gives to the test window under `leave_last_out`, half of the user's at most."""
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Self:

@@ -28,6 +28,18 @@ class History:
 
 
 @dataclass(frozen=True)
+class LatestEvents:
+    """The latest choices of Q users, end to end."""
+
+    offsets: np.ndarray
+    """[Q + 1] int64: those of the q-th user are offsets[q]:offsets[q + 1], oldest first."""
+    items: np.ndarray
+    """[choices] int32 item rows."""
+    times: np.ndarray
+    """[choices] int64."""
+
+
+@dataclass(frozen=True)
 class Histories:
     """Every user's chosen events in the log's total order (time, then order in the file).
 
@@ -94,6 +106,16 @@ class Histories:
             times=np.where(real, self.times[place], 0),
             count=count.astype(np.int32),
         )
+
+    def latest(self, users: np.ndarray, *, length: int) -> LatestEvents:
+        """Return the latest `length` of everything that `users` ([Q] int32, -1 is none) chose."""
+        users = np.asarray(users, np.int64)
+        end = np.where(users >= 0, self.offsets[users + 1], 0)
+        start = np.where(users >= 0, self.offsets[users], 0)
+        start = np.maximum(end - length, start)
+        offsets = np.concatenate([[0], np.cumsum(end - start)]).astype(np.int64)
+        place = np.repeat(start - offsets[:-1], end - start) + np.arange(offsets[-1])
+        return LatestEvents(offsets, self.items[place], self.times[place])
 
     def seen(self, rows: np.ndarray) -> Ragged:
         """Return the distinct items chosen before each log row [Q] in the log's total order."""

@@ -60,10 +60,11 @@ def split(log: EventLog, config: SplitConfig) -> Windows:
     """Return the windows of the log's rows.
 
     `time` cuts at quantiles of the chosen events' times, never between equal times.
-    `leave_last_out` gives, of each user's chosen events, the last to test, the one before to
-    validation, up to `ranking_events` (at most half of the rest) to ranking and the rest to
-    retrieval; users with fewer than three stay in retrieval, and a row that is not chosen goes with
-    the last chosen one before it. Raises `UserError` where a window would be empty.
+    `leave_last_out` gives, of each user's chosen events, the last `test_events` (at most half) to
+    test, the one before to validation, up to `ranking_events` (at most half of the rest) to ranking
+    and the rest to retrieval; users with fewer than three stay in retrieval, and a row that is not
+    chosen goes with the last chosen one before it. Raises `UserError` where a window would be
+    empty.
     """
     _refuse_unsplittable(log)
     windows = _by_time(log, config) if config.kind == "time" else _leave_last_out(log, config)
@@ -97,9 +98,11 @@ def _leave_last_out(log: EventLog, config: SplitConfig) -> Windows:
     count = np.bincount(user, minlength=users)
     starts = np.concatenate([[0], np.cumsum(count)[:-1]])
     from_end = count[user] - 1 - (np.arange(len(chosen)) - starts[user])
-    ranking = np.minimum(config.ranking_events, np.maximum(count - 2, 0) // 2)
-    code = np.where(from_end == 0, TEST, np.where(from_end == 1, VALIDATION, RETRIEVAL))
-    code[(from_end >= 2) & (from_end < 2 + ranking[user])] = RANKING
+    test = np.minimum(config.test_events, np.maximum((count - 1) // 2, 1))
+    ranking = np.minimum(config.ranking_events, np.maximum(count - 1 - test, 0) // 2)
+    from_test = from_end - test[user]
+    code = np.where(from_test < 0, TEST, np.where(from_test == 0, VALIDATION, RETRIEVAL))
+    code[(from_test > 0) & (from_test <= ranking[user])] = RANKING
     code[count[user] < 3] = RETRIEVAL
     # The place among the chosen rows of the last one at or before each row, of the same user.
     last = np.cumsum(log.chosen) - 1

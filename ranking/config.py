@@ -36,6 +36,8 @@ class RankingConfig(Config):
     order: dict[str, float] | Literal["auto"] = "auto"
     """Weight of each task in the order; `auto` gives the other tasks as much as costs the
     retrieval task no more than 1 % of its validation NDCG@10."""
+    max_minutes: float = Field(default=12.0, gt=0)
+    """Time to train for, validation included; validation usually ends it before."""
     schedule: ScheduleConfig = ScheduleConfig(
         learning_rate=1e-3, weight_decay=1e-4, max_epochs=40, patience=4
     )

@@ -21,6 +21,8 @@ from ranking.config import RankingConfig
 from ranking.loss import choice_loss, log_loss, squared_error
 from ranking.model import RETRIEVAL, Past, Ranker, RankerInputs, Request
 from ranking.scoring import Scorer
+from training.average import weight_average
+from training.fingerprint import flatten
 from training.loop import Plan, Progression, restore, train
 from training.optimizer import adam, apply_gradients, trained_weights
 
@@ -65,32 +67,45 @@ def fit_ranker(
     ranker.start_from_retrieval(retrieval_scale(training.candidates))
     scorer = Scorer(ranker, histories=histories, context=context)
     losses = Losses(ranker)
-    optimizer = adam(ranker.trainable_variables, config=config.schedule)
     batches = _Batches(training, scorer, config=config, seed=seed)
+    schedule, weights = config.schedule, ranker.trainable_variables
+    optimizer = adam(weights, config=schedule, steps=steps or schedule.max_epochs * batches.steps)
 
     @tf.function(reduce_retracing=True)
     def update(batch: Mapping[str, Any], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             by_task = losses(batch, seed)
             total = losses.total(by_task)
-        apply_gradients(optimizer, tape, total, ranker.trainable_variables, config=config.schedule)
+        apply_gradients(optimizer, tape, total, weights, config=schedule)
         return {"loss": total, **by_task}
 
     progression = train(
         Plan(
             name=folder.name,
-            weights={"model": trained_weights(ranker), "optimizer": optimizer},
+            weights={"model": trained_weights(ranker)},
             batches=batches.epoch,
             steps_per_epoch=batches.steps,
             step=update,
             validate=None
             if validation is None
             else _Validation(validation, training.past, losses, scorer, config),
+            optimizer=optimizer,
+            average=weight_average(weights, config=schedule),
         ),
-        config=config.schedule,
+        config=schedule,
         folder=folder,
         seed=seed,
         steps=steps,
+        max_minutes=config.max_minutes,
+        fingerprint=flatten(
+            {
+                "ranking": config,
+                "seed": seed,
+                "ranking steps": steps,
+                "ranking lists": len(training.candidates.queries),
+                "exposures": len(training.exposures),
+            }
+        ),
         console=console,
     )
     return ranker, progression

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from interactions.config import Config
+from retrieval.negatives_config import NegativesConfig
 from training.config import ScheduleConfig
 
 
 class RetrievalConfig(Config):
-    """Sizes of the two towers, the negatives and the schedule."""
+    """Sizes of the two towers, the loss and the schedule."""
 
     embedding_dim: int = Field(default=64, ge=2)
     """Length of a query's and a candidate's vector."""
@@ -17,16 +20,44 @@ class RetrievalConfig(Config):
     """Length of the embedding of one feature."""
     hidden_dim: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)
+    """Of what features say."""
     id_dropout: float = Field(default=0.5, ge=0, lt=1)
-    """Share of ids hidden in training, so that content must carry what an unknown id cannot."""
+    """Share of ids hidden in training where there is content, which must carry what an unknown id
+    cannot."""
     use_user_id: bool = False
     """An embedding per user beside the history; on small data it only learns users by heart."""
-    history: int = Field(default=50, ge=1)
+    encoder: Literal["mean", "gru", "transformer"] = "transformer"
+    """What turns a user's history into a vector."""
+    history: int = Field(default=200, ge=1)
     """Most events of a user's past that a query sees, the latest ones."""
+    history_dropout: float = Field(default=0.3, ge=0, lt=1)
+    blocks: int = Field(default=2, ge=1)
+    """Of the transformer."""
+    heads: int = Field(default=2, ge=1)
+    """Of each of its blocks; they share `embedding_dim`."""
+    tie_history: bool = True
+    """Whether an item is the same vector in a history as among the candidates."""
     temperature: float = Field(default=0.2, gt=0)
-    """Divides the cosine of query and candidate at first; learnt from there."""
-    batch_events: int = Field(default=2048, ge=1)
+    """Divides the cosine of query and candidate at first."""
+    learn_temperature: bool = True
+    loss: Literal["auto", "full", "sampled"] = "auto"
+    """Softmax over all items, or over a sample; `auto` takes all of a catalogue that is small."""
+    negatives: NegativesConfig = NegativesConfig()
+    """Where the sampled softmax takes its negatives."""
+    correct_positive: bool = False
+    """Correct the chosen item's own logit for how often it is drawn too, as classical logQ does."""
+    batch_events: int = Field(default=4096, ge=1)
     """Events in a batch, about: whole windows of users' histories, each event a query."""
-    negatives: int = Field(default=1024, ge=0)
-    """Items drawn uniformly as negatives for a batch, beside the batch's own items."""
-    schedule: ScheduleConfig = ScheduleConfig(learning_rate=3e-3, max_epochs=60, patience=5)
+    max_minutes: float = Field(default=40.0, gt=0)
+    """Budget of the whole stage, which trains two retrievers: the first may take half of it, and
+    the second takes as many steps."""
+    schedule: ScheduleConfig = ScheduleConfig(learning_rate=3e-3, max_epochs=100, patience=5)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.encoder == "transformer" and self.embedding_dim % self.heads:
+            raise ValueError(
+                f"embedding_dim {self.embedding_dim} cannot be shared by heads {self.heads}; "
+                "make the first a multiple of the second"
+            )
+        return self

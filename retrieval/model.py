@@ -11,8 +11,10 @@ from features.encoders import FeatureSpec
 from features.entities import EncodedTable
 from features.layers import EntityTable
 from retrieval.config import RetrievalConfig
-from retrieval.loss import sampled_softmax
-from retrieval.towers import CandidateTower, QueryTower
+from retrieval.history import history_encoder
+from retrieval.loss import softmax_loss
+from retrieval.softmax import Arrival, Shift
+from retrieval.towers import Asked, CandidateTower, QueryTower
 from retrieval.trends import HALF_LIVES, Trends
 
 
@@ -28,6 +30,8 @@ class RetrieverInputs:
     item_id: str
     trends: Trends
     """How popular items were when."""
+    has_times: bool
+    """Whether the data has times, or only an order."""
 
 
 class Retriever(tf.Module):
@@ -39,12 +43,18 @@ class Retriever(tf.Module):
         self.items = EntityTable(inputs.items, name="items")
         self.users = EntityTable(inputs.users, name="users")
         self.context = inputs.context
-        # Any: the stubs of Keras let a layer take one argument
-        self.candidate_tower: Any = CandidateTower(
-            self.items, id_name=inputs.item_id, config=config
-        )
+        self._has_times = inputs.has_times
+        self.candidate_tower = self._item_tower(inputs.item_id, "candidate_tower")
+        self.history_items = self.candidate_tower
+        if not config.tie_history:
+            self.history_items = self._item_tower(inputs.item_id, "history_items")
+        self.history: Any = history_encoder(config)
         self.query_tower: Any = QueryTower(
-            self.users, inputs.context, id_name=inputs.user_id, config=config
+            self.users,
+            inputs.context,
+            id_name=inputs.user_id,
+            has_times=inputs.has_times,
+            config=config,
         )
         self.trends = inputs.trends
         self._trend = tf.Variable(tf.constant(inputs.trends.value), trainable=False, name="trends")
@@ -53,23 +63,38 @@ class Retriever(tf.Module):
         )
         self._build()
 
+    def _item_tower(self, id_name: str, name: str) -> Any:
+        # Any: the stubs of Keras let a layer take one argument
+        return CandidateTower(self.items, id_name=id_name, config=self.config, name=name)
+
     def _build(self) -> None:
         """Create every weight, so that a checkpoint finds them."""
-        unknown = tf.constant([-1])
-        items = self.candidate_tower(unknown)
+        nobody, never = tf.constant([-1]), tf.zeros([1], tf.int64)
         blank = {
             spec.name: tf.zeros(
                 [1, spec.width] if spec.width else [1], tf.int32 if spec.size else tf.float32
             )
             for spec in self.context
         }
-        self.query_tower(tf.zeros_like(items), unknown, blank)
+        self.candidate_tower(nobody)
+        self.embed_queries(
+            self.embed_history_items(nobody)[:, tf.newaxis],
+            never[:, tf.newaxis],
+            tf.zeros([1], tf.int32),
+            nobody,
+            blank,
+            never,
+        )
 
     def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
         """Embed item rows [n] int32, [n, D + 1]; the last entry, a bias, is the latest trend."""
         trend = tf.gather(self.trend_bias()[-1], tf.maximum(rows, 0))
         bias = tf.where(rows < 0, 0.0, trend)
         return tf.concat([self.candidate_tower(rows), bias[:, tf.newaxis]], axis=1)
+
+    def embed_history_items(self, rows: tf.Tensor) -> tf.Tensor:
+        """Embed item rows [n] int32 as a history has them, [n, D]."""
+        return self.history_items(rows)
 
     def trend_bias(self) -> tf.Tensor:
         """What each item's trend adds to its score in each slot, [slots, items] float."""
@@ -78,23 +103,31 @@ class Retriever(tf.Module):
     def embed_queries(
         self,
         history: tf.Tensor,
+        history_time: tf.Tensor,
         count: tf.Tensor,
         users: tf.Tensor,
         context: Mapping[str, tf.Tensor],
+        time: tf.Tensor,
     ) -> tf.Tensor:
         """Embed queries.
 
         Args:
-            history: [B, H, D + 1] float, embeddings of the items chosen before, oldest first.
+            history: [B, H, D] float, `embed_history_items` of what was chosen, oldest first.
+            history_time: [B, H] int64, when, in microseconds since 1970.
             count: [B] int32, how many of the H are real.
             users: [B] int32, user rows, -1 is unknown.
             context: by feature, [B] or [B, width], encoded.
+            time: [B] int64, when the query is asked.
 
         Returns:
             [B, D + 1] float; its product with an item's embedding is the score.
         """
-        encoded = self.query_tower.history.last(history[:, :, :-1], count)
-        vector = self.query_tower(encoded, users, context)
+        states = self.history.states(history, history_time if self._has_times else None)
+        encoded = tf.gather(states, count, batch_dims=1)
+        last = tf.maximum(count - 1, 0)
+        previous = tf.gather(history_time, last, batch_dims=1)
+        asked = Asked(users, context, time, previous, count > 0)
+        vector = self.query_tower(encoded, asked)
         return tf.concat([vector, tf.ones_like(vector[:, :1])], axis=1)
 
     def loss(
@@ -103,22 +136,27 @@ class Retriever(tf.Module):
         context: Mapping[str, tf.Tensor],
         seed: tf.Tensor,
     ) -> tf.Tensor:
-        """Return the mean sampled-softmax loss of a batch of `retrieval.windows.BatchMaker`."""
+        """Return the mean softmax loss of a batch of `retrieval.training`."""
         items = self.candidate_tower(batch["items"], seed=seed)
-        sequence = tf.gather(items, batch["sequence"])
-        history = self.query_tower.history.causal(sequence, batch["before"])
-        # [W, L, D] -> [Q, D], the positions that are targets
-        flat = tf.reshape(history, [-1, history.shape[-1]])
-        history = tf.gather(flat, batch["position"])
-        queries = self.query_tower(history, batch["user"], context, seed=seed)
-        candidates = tf.gather(items, batch["candidates"])
+        seen = items
+        if self.history_items is not self.candidate_tower:
+            seen = self.history_items(batch["items"], seed=seed + tf.constant([0, 7]))
+        times = batch["sequence_time"] if self._has_times else None
+        states = self.history.states(tf.gather(seen, batch["sequence"]), times, seed)
+        # [W, L + 1, D] -> [Q, D], the states before the targets
+        history = tf.gather(tf.reshape(states, [-1, states.shape[-1]]), batch["state"])
+        asked = Asked(batch["user"], context, batch["time"], batch["previous"], batch["known"])
+        queries = self.query_tower(history, asked, seed=seed)
         rows = tf.gather(batch["items"], batch["candidates"])
         trend = tf.einsum("sfc,f->sc", tf.gather(self._trend, rows, axis=2), self._trend_weight)
-        logits = tf.matmul(queries, candidates, transpose_b=True)
-        losses = sampled_softmax(
-            logits + tf.gather(trend, batch["slot"]),
+        return softmax_loss(
+            queries,
+            tf.gather(items, batch["candidates"]),
             positive=batch["positive"],
-            log_probability=batch["log_probability"],
-            allowed=batch["first_seen"][tf.newaxis, :] <= batch["time"][:, tf.newaxis],
+            bias=Shift(trend, batch["slot"] if self._has_times else None),
+            correction=Shift(batch["correction"], batch.get("correction_row")),
+            positive_correction=(
+                batch["positive_correction"] if self.config.correct_positive else None
+            ),
+            arrival=(Arrival.of(batch["first_seen"], batch["time"]) if self._has_times else None),
         )
-        return tf.reduce_mean(losses)

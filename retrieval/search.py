@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from retrieval.index import NOTHING, ExactIndex, Found, exclude
 from retrieval.model import Retriever
 from retrieval.standard_scores import CatalogueMoments, SlotMoments
 
-_CHUNK = 512
+_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,11 @@ class Searcher:
         self._log, self.context = log, context
         self._histories = Histories.of(log)
         self._known = np.unique(log.item[seen_rows])
+        self._now = now_of(log)
         self._embed_items = tf.function(retriever.embed_items, reduce_retracing=True)
+        self._embed_history_items = tf.function(
+            retriever.embed_history_items, reduce_retracing=True
+        )
         self._embed_queries = tf.function(retriever.embed_queries, reduce_retracing=True)
         self._compute()
         self.index = ExactIndex(self.embeddings)
@@ -65,7 +69,10 @@ class Searcher:
     def _compute(self) -> None:
         """Embed the catalogue as it is now, and work out how each slot's biases differ from it."""
         trend = self.retriever.trend_bias().numpy()
-        self.embeddings = self._embed_catalogue()
+        self.embeddings = self._embed_catalogue(self._embed_items)
+        self.history_embeddings = self.embeddings[:, :-1]
+        if not self.retriever.config.tie_history:
+            self.history_embeddings = self._embed_catalogue(self._embed_history_items)
         self.moments = CatalogueMoments.of(self.embeddings[self._known])
         self._slot_bias = trend - trend[-1]
         self._slot_moments = SlotMoments.of(
@@ -125,15 +132,17 @@ class Searcher:
             name: tf.constant(values[queries.row]) for name, values in self.context.arrays.items()
         }
         return self._embed_queries(
-            tf.constant(self.embeddings[history.items]),
+            tf.constant(self.history_embeddings[history.items]),
+            tf.constant(history.times, tf.int64),
             tf.constant(history.count, tf.int32),
             tf.constant(queries.user, tf.int32),
             context,
+            tf.constant(np.minimum(queries.time, self._now), tf.int64),
         )
 
-    def _embed_catalogue(self) -> np.ndarray:
+    def _embed_catalogue(self, embed: Callable[[tf.Tensor], tf.Tensor]) -> np.ndarray:
         rows = np.arange(len(self._log.item_ids), dtype=np.int32)
-        parts = [self._embed_items(tf.constant(part)).numpy() for part in _batched(rows, 8192)]
+        parts = [embed(tf.constant(part)).numpy() for part in _batched(rows, 8192)]
         return np.concatenate(parts)
 
     @tf.function(reduce_retracing=True)
@@ -149,6 +158,11 @@ class Searcher:
         scores = self.index.scores(queries) + tf.gather(self._earlier, slots)
         there = self._first_seen[tf.newaxis, :] <= time[:, tf.newaxis]
         return self.index.top_k(exclude(tf.where(there, scores, NOTHING), excluded), k)
+
+
+def now_of(log: EventLog) -> int:
+    """Return the moment, in microseconds, of requests that come after everything in the log."""
+    return int(log.time.max()) + 1 if len(log) else 0
 
 
 def _chunks(count: int) -> Iterator[np.ndarray]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from features.backend import tf
 from features.encoders import FeatureSpec
 from features.layers import EntityTable, FeatureEmbedding
 from retrieval.config import RetrievalConfig
-from retrieval.history import MeanHistory
+from retrieval.moment import Moment
 from training.dropout import dropout, hide_ids
 
 
@@ -21,8 +22,10 @@ class CandidateTower(tf.keras.layers.Layer):
     trends know it for every moment.
     """
 
-    def __init__(self, items: EntityTable, *, id_name: str, config: RetrievalConfig) -> None:
-        super().__init__(name="candidate_tower")
+    def __init__(
+        self, items: EntityTable, *, id_name: str, config: RetrievalConfig, name: str
+    ) -> None:
+        super().__init__(name=name)
         self._items, self._id_name, self._config = items, id_name, config
         ids = next(spec for spec in items.specs if spec.name == id_name)
         content = [spec for spec in items.specs if spec.name != id_name]
@@ -36,7 +39,9 @@ class CandidateTower(tf.keras.layers.Layer):
     def call(self, rows: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Embed items by row ([n] int32, -1 is unknown); `seed` [2] int32 turns dropout on."""
         features = self._items(rows)
-        rate, unknown = self._config.id_dropout, self._id.input_dim - 1
+        # without content a hidden id would leave nothing to tell an item by
+        rate = self._config.id_dropout if self._content is not None else 0.0
+        unknown = self._id.input_dim - 1
         ids = hide_ids(features[self._id_name], rate, seed, unknown=unknown, salt=1)
         vector = self._id(ids)
         if self._content is not None:
@@ -46,8 +51,23 @@ class CandidateTower(tf.keras.layers.Layer):
         return tf.math.l2_normalize(vector, axis=-1)
 
 
+class Asked(NamedTuple):
+    """What a query says beside its history; all leading dimensions are those of the queries."""
+
+    users: tf.Tensor
+    """[...] int32 user rows; -1 is unknown."""
+    context: Mapping[str, tf.Tensor]
+    """By feature, [...] or [..., width], encoded."""
+    time: tf.Tensor
+    """[...] int64 microseconds since 1970; not read where the data has no times."""
+    previous: tf.Tensor
+    """[...] int64, when the last event of the history happened."""
+    known: tf.Tensor
+    """[...] bool, whether there is one."""
+
+
 class QueryTower(tf.keras.layers.Layer):
-    """User id, user features, history and context to a query vector [..., D].
+    """History, user id, user features, context and time to a query vector [..., D].
 
     Works on any leading dimensions, so that one pass serves whole users' sequences in training
     and single requests in serving.
@@ -59,58 +79,66 @@ class QueryTower(tf.keras.layers.Layer):
         context: Sequence[FeatureSpec],
         *,
         id_name: str,
+        has_times: bool,
         config: RetrievalConfig,
     ) -> None:
         super().__init__(name="query_tower")
         self._users, self._id_name, self._config = users, id_name, config
         ids = next(spec for spec in users.specs if spec.name == id_name)
         about = [spec for spec in users.specs if spec.name != id_name]
-        self.history = MeanHistory(name="history")
+        dim = config.feature_dim
         self._id = None
         if config.use_user_id:
             self._id = tf.keras.layers.Embedding(
                 ids.size, config.embedding_dim, embeddings_initializer="zeros", name="id"
             )
-        self._about = (
-            FeatureEmbedding(about, dim=config.feature_dim, name="about") if about else None
-        )
-        self._context = (
-            FeatureEmbedding(context, dim=config.feature_dim, name="context") if context else None
-        )
+        self._about = FeatureEmbedding(about, dim=dim, name="about") if about else None
+        self._context = FeatureEmbedding(context, dim=dim, name="context") if context else None
+        self._moment: Any = Moment(dim) if has_times else None
         self._mix = tf.keras.layers.Dense(config.embedding_dim, use_bias=False)
         self._hidden = tf.keras.layers.Dense(config.hidden_dim, activation="relu")
         self._out = tf.keras.layers.Dense(config.embedding_dim, kernel_initializer="zeros")
         # learnt: how much taste weighs against popularity differs between data sets
-        self._log_scale = tf.Variable(tf.constant(-math.log(config.temperature)), name="log_scale")
+        self._log_scale = tf.Variable(
+            tf.constant(-math.log(config.temperature)),
+            trainable=config.learn_temperature,
+            name="log_scale",
+        )
 
     def call(  # pyright: ignore[reportIncompatibleMethodOverride]  (its stub knows one input)
-        self,
-        history: tf.Tensor,
-        users: tf.Tensor,
-        context: Mapping[str, tf.Tensor],
-        seed: tf.Tensor | None = None,
+        self, history: tf.Tensor, asked: Asked, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Make query vectors, scaled so that their product with a candidate is a logit.
 
         Args:
             history: [..., D] float, encoded history.
-            users: [...] int32, user rows; -1 is unknown.
-            context: by feature, [...] or [..., width], encoded.
+            asked: the rest of the query.
             seed: [2] int32 turns dropout on.
         """
-        features = self._users(users)
-        parts = [history]
-        if self._about is not None:
-            parts.append(self._about(features))
-        if self._context is not None:
-            parts.append(dropout(self._context(context), self._config.dropout, seed, salt=3))
-        hidden = self._hidden(tf.concat(parts, axis=-1))
-        vector = self._mix(history) + self._out(dropout(hidden, self._config.dropout, seed, salt=4))
+        features = self._users(asked.users)
+        vector = self._mix(history)
+        others = self._others(features, asked, seed)
+        if others:
+            hidden = self._hidden(tf.concat([history, *others], axis=-1))
+            vector += self._out(dropout(hidden, self._config.dropout, seed, salt=4))
         if self._id is not None:
             rate, unknown = self._config.id_dropout, self._id.input_dim - 1
             ids = hide_ids(features[self._id_name], rate, seed, unknown=unknown, salt=5)
             vector += self._id(ids)
         return tf.math.l2_normalize(vector, axis=-1) * tf.exp(self._log_scale)
+
+    def _others(
+        self, features: Mapping[str, tf.Tensor], asked: Asked, seed: tf.Tensor | None
+    ) -> list[tf.Tensor]:
+        """Embed what is known beside the history."""
+        others = []
+        if self._about is not None:
+            others.append(self._about(features))
+        if self._context is not None:
+            others.append(dropout(self._context(asked.context), self._config.dropout, seed, salt=3))
+        if self._moment is not None:
+            others.append(self._moment(asked.time, asked.previous, asked.known))
+        return others
 
 
 def _normal() -> tf.keras.initializers.Initializer:

@@ -12,13 +12,13 @@ from rich.console import Console
 
 from features.backend import tf
 from features.entities import EncodedTable
-from interactions.errors import UserError
-from interactions.log import NEVER, EventLog
-from interactions.queries import first_choices
+from interactions.log import EventLog
+from retrieval.batches import LOSS_INPUTS, Batches
 from retrieval.config import RetrievalConfig
-from retrieval.loss import log_inclusion
+from retrieval.mining import Miner
 from retrieval.model import Retriever, RetrieverInputs
-from retrieval.windows import BatchMaker, cut_windows
+from training.average import weight_average
+from training.fingerprint import flatten
 from training.loop import Plan, Progression, restore, train
 from training.optimizer import adam, apply_gradients, trained_weights
 
@@ -45,67 +45,85 @@ def fit_retriever(
     seed: int,
     validate: Callable[[Retriever], float] | None = None,
     steps: int | None = None,
+    max_minutes: float | None = None,
     console: Console | None = None,
 ) -> tuple[Retriever, Progression]:
     """Train a retriever until `validate` no longer improves, or for exactly `steps` steps.
 
     Raises:
-        UserError: there is nothing to learn from, or a checkpoint cannot be read.
+        UserError: there is nothing to learn from, a checkpoint cannot be read, or it was made by
+            another config.
         TrainingError: the loss is no finite number.
     """
     tf.keras.utils.set_random_seed(seed)
     retriever = Retriever(inputs, config)
-    batches = _batches(data, config=config, seed=seed)
-    optimizer = adam(retriever.trainable_variables, config=config.schedule)
-    first_seen = _first_seen(data)
-    log_probability = _log_probability(batches, data.log)
+    batches = Batches(data.log, data.rows, config=config, repeats=data.repeats, seed=seed)
+    if config.negatives.hard:
+        batches.mine_with(
+            Miner(
+                retriever,
+                batches.sequences,
+                log=data.log,
+                rows=data.rows,
+                context=data.context,
+                number=config.negatives.hard,
+            )
+        )
+    schedule, weights = config.schedule, retriever.trainable_variables
+    optimizer = adam(weights, config=schedule, steps=steps or schedule.max_epochs * batches.steps)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function
     def update(
         batch: Mapping[str, tf.Tensor], context: Mapping[str, tf.Tensor], seed: tf.Tensor
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = retriever.loss(batch, context, seed)
-        apply_gradients(
-            optimizer, tape, loss, retriever.trainable_variables, config=config.schedule
-        )
+        apply_gradients(optimizer, tape, loss, weights, config=schedule)
         return loss
 
     def step(batch: Mapping[str, Any], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        rows = batch["row"]
-        candidates = batch["items"][batch["candidates"]]
-        tensors = {
-            key: tf.constant(batch[key])
-            for key in ("items", "sequence", "before", "position", "candidates", "positive")
-        } | {
-            "user": tf.constant(data.log.user[rows]),
-            "time": tf.constant(data.log.time[rows]),
-            "slot": tf.constant(inputs.trends.slot(data.log.time[rows])),
-            "first_seen": tf.constant(first_seen[candidates]),
-            "log_probability": tf.constant(log_probability[candidates]),
-        }
         context = {
             name: tf.constant(values[batch["context_row"]])
             for name, values in data.context.arrays.items()
         }
-        return {"loss": update(tensors, context, seed)}
+        tensors = {name: tf.constant(batch[name]) for name in LOSS_INPUTS if name in batch}
+        tensors["slot"] = tf.constant(inputs.trends.slot(batch["time"]))
+        # traced once: a signature of its own for each length of window would cost seconds
+        traced = update.get_concrete_function(  # pyright: ignore[reportFunctionMemberAccess]
+            _any_size(tensors), _any_size(context), seed
+        )
+        return {"loss": traced(tensors, context, seed)}
 
     progression = train(
         Plan(
             name=folder.name,
-            weights={"model": trained_weights(retriever), "optimizer": optimizer},
+            weights={"model": trained_weights(retriever)},
             batches=batches.epoch,
             steps_per_epoch=batches.steps,
             step=step,
             validate=None if validate is None else lambda: validate(retriever),
+            optimizer=optimizer,
+            average=weight_average(weights, config=schedule),
         ),
-        config=config.schedule,
+        config=schedule,
         folder=folder,
         seed=seed,
         steps=steps,
+        max_minutes=max_minutes,
+        fingerprint=flatten(
+            {"retrieval": config, "seed": seed, "steps": steps, "rows": len(data.rows)}
+        ),
         console=console,
     )
     return retriever, progression
+
+
+def _any_size(tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.TensorSpec]:
+    """Return what holds for such tensors in every batch: types, and how many axes there are."""
+    return {
+        name: tf.TensorSpec([None] * len(tensor.shape), tensor.dtype)
+        for name, tensor in tensors.items()
+    }
 
 
 def restore_retriever(
@@ -115,48 +133,3 @@ def restore_retriever(
     retriever = Retriever(inputs, config)
     restore(folder, model=trained_weights(retriever))
     return retriever
-
-
-def _batches(data: TrainingData, *, config: RetrievalConfig, seed: int) -> BatchMaker:
-    log = data.log
-    windows = cut_windows(log, data.rows, length=config.history)
-    if not len(windows):
-        raise UserError("there is no chosen event to train the retriever on; check data.positive")
-    targets = np.ones(len(log), bool) if data.repeats else first_choices(log)
-    per_window = len(windows.row) / len(windows)
-    return BatchMaker(
-        log=log,
-        windows=windows,
-        catalogue=np.unique(log.item[data.rows]).astype(np.int32),
-        batch_windows=min(max(round(config.batch_events / per_window), 1), len(windows)),
-        negatives=config.negatives,
-        seed=seed,
-        targets=targets,
-    )
-
-
-def _first_seen(data: TrainingData) -> np.ndarray:
-    """[items] int64: when each item first appeared, as the training rows alone tell."""
-    log, rows = data.log, data.rows
-    first = np.full(len(log.item_ids), NEVER if log.has_times else np.iinfo(np.int64).min)
-    np.minimum.at(first, log.item[rows], log.time[rows])
-    return first
-
-
-def _log_probability(batches: BatchMaker, log: EventLog) -> np.ndarray:
-    """[items] float32: log of the probability to be among a batch's candidates."""
-    windows = batches.windows
-    window_of_target = np.repeat(np.arange(len(windows)), windows.stop - windows.first_target)
-    begin = np.repeat(windows.first_target, windows.stop - windows.first_target)
-    ahead = np.arange(len(begin)) - np.searchsorted(window_of_target, window_of_target)
-    row = windows.row[begin + ahead]
-    keep = batches.targets[row]
-    pairs = np.unique(np.stack([window_of_target[keep], log.item[row[keep]]], axis=1), axis=0)
-    count = np.bincount(pairs[:, 1], minlength=len(log.item_ids))
-    uniform = min(batches.negatives, len(batches.catalogue)) / len(batches.catalogue)
-    return log_inclusion(
-        windows_with_item=count,
-        windows=len(windows),
-        batch_windows=batches.batch_windows,
-        uniform_share=uniform,
-    )

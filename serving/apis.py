@@ -8,6 +8,11 @@ and an import sorter would put it first.
 from features.backend import tf
 from tensorflow.core.framework.types_pb2 import DataType
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
+from tensorflow_serving.apis.classification_pb2 import (
+    ClassificationRequest,
+    ClassificationResponse,
+    ClassificationResult,
+)
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -17,21 +22,39 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
     GetModelStatusRequest,
     GetModelStatusResponse,
 )
+from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest, MultiInferenceResponse
+from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest, ReloadConfigResponse
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
-from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+from tensorflow_serving.apis.regression_pb2 import (
+    RegressionRequest,
+    RegressionResponse,
+    RegressionResult,
+)
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig, ModelType
 
 __all__ = [
     "CallableOptions",
+    "ClassificationRequest",
+    "ClassificationResponse",
+    "ClassificationResult",
     "DataType",
     "GetModelMetadataRequest",
     "GetModelMetadataResponse",
     "GetModelStatusRequest",
     "GetModelStatusResponse",
     "ModelServerConfig",
+    "ModelType",
+    "MultiInferenceRequest",
+    "MultiInferenceResponse",
     "PredictRequest",
     "PredictResponse",
     "PredictionLog",
+    "RegressionRequest",
+    "RegressionResponse",
+    "RegressionResult",
+    "ReloadConfigRequest",
+    "ReloadConfigResponse",
     "SignatureDefMap",
     "tf",
 ]

@@ -45,3 +45,13 @@ def not_found(text: str) -> ServingError:
 def failed_precondition(text: str) -> ServingError:
     """Return the error of a request that another model version might answer."""
     return ServingError(grpc.StatusCode.FAILED_PRECONDITION, text)
+
+
+def unimplemented(text: str) -> ServingError:
+    """Return the error of something that this server never does."""
+    return ServingError(grpc.StatusCode.UNIMPLEMENTED, text)
+
+
+def deadline_exceeded() -> ServingError:
+    """Return the error of a request whose time was over before its answer."""
+    return ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")

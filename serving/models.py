@@ -3,222 +3,183 @@
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
-from serving.apis import CallableOptions, DataType, PredictionLog, tf
-from serving.errors import ServingError, code_of, failed_precondition, invalid_argument
-from serving.tensors import to_array
+from serving.apis import CallableOptions, SignatureDefMap, tf
+from serving.errors import ServingError, code_of, deadline_exceeded
+from serving.runners import Runner, RunnerKey, WrapRunner, unwrapped
 
 DEFAULT_SIGNATURE = "serving_default"
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
-MOST_WARMUP_RECORDS = 1000
-# A client that filters outputs gets a callable of its own; so many different ones are kept.
-_CALLABLES_KEPT = 64
+# A client that filters outputs gets a runner of its own; so many different ones are made.
+_MOST_RUNNERS = 64
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The outputs of one run of a signature."""
+class InputSlot:
+    """An input of a signature."""
 
-    signature: str
-    outputs: Mapping[str, np.ndarray]
+    name: str
+    dtype: int
+    """Number of TensorFlow's type."""
+    place: int
+    """Its argument's number in the graph, which TensorFlow's errors name."""
 
 
 @dataclass(frozen=True)
-class _Runner:
-    """A prepared run: arrays in the order of `inputs` in, arrays by output name out."""
+class SignaturePlan:
+    """What is looked up of a signature at every request, worked out once."""
 
-    inputs: tuple[str, ...]
-    run: Callable[..., Mapping[str, np.ndarray]]
+    name: str
+    definition: Any
+    """The SignatureDef."""
+    inputs: tuple[InputSlot, ...]
+    input_names: frozenset[str]
+    outputs: tuple[str, ...]
+    """All names, sorted."""
 
 
 class LoadedModel:
-    """A SavedModel version in its own graph and session, warmed up; safe to run from any thread.
+    """A SavedModel version in its own graph and session; safe to run from any thread.
 
-    Raises ServingError where `path` cannot be loaded or a warm-up request fails.
+    `wrap` puts what the server has around runs (queues, batching) around each runner.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
-        self._runner = functools.lru_cache(maxsize=_CALLABLES_KEPT)(self._make_runner)
-        try:
-            self.signatures: Mapping[str, Any] = _load(self._session, path)
-            self._warm_up()
-        except Exception:
-            self.close()
-            raise
+    def __init__(
+        self,
+        session: Any,
+        signatures: Mapping[str, Any],
+        *,
+        name: str,
+        version: int,
+        wrap: WrapRunner = unwrapped,
+        check_method_names: bool = False,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.signatures = signatures
+        self.check_method_names = check_method_names
+        self._session: Any = session
+        self._plans = {key: _plan(key, signature) for key, signature in signatures.items()}
+        self._wrap = wrap
+        self._runners: dict[tuple[str, tuple[str, ...]], Runner] = {}
+        self._making = threading.Lock()
+
+    def plan(self, signature_name: str) -> SignaturePlan | None:
+        """Return the plan of a signature, of `serving_default` for no name; None without it."""
+        return self._plans.get(signature_name or DEFAULT_SIGNATURE)
+
+    def runner(self, plan: SignaturePlan, outputs: tuple[str, ...]) -> Runner:
+        """Return the runner of a signature that gives at least `outputs` (sorted names).
+
+        Other outputs come along where clients have asked for too many combinations of them.
+        """
+        runner = self._runners.get((plan.name, outputs))
+        if runner is not None:
+            return runner
+        with self._making:
+            if len(self._runners) >= _MOST_RUNNERS:
+                outputs = plan.outputs
+            if (plan.name, outputs) not in self._runners:
+                self._runners[plan.name, outputs] = self._make_runner(plan, outputs)
+            return self._runners[plan.name, outputs]
+
+    @functools.cached_property
+    def signature_map(self) -> bytes:
+        """All signatures as a serialized SignatureDefMap."""
+        found = SignatureDefMap()
+        for name, signature in self.signatures.items():
+            found.signature_def[name].CopyFrom(signature)
+        return found.SerializeToString(deterministic=True)
 
     def close(self) -> None:
-        """Free the session; runs that are under way end with an error."""
-        self._runner.cache_clear()
+        """Free the session; no run may be under way."""
+        for runner in self._runners.values():
+            runner.close()
+        self._runners.clear()
         self._session.close()
+        # The variables live as long as anything refers to the session.
+        self._session = None
 
-    def predict(
-        self,
-        inputs: Mapping[str, Any],
-        *,
-        signature_name: str = "",
-        output_filter: Sequence[str] = (),
-    ) -> Answer:
-        """Run a signature on TensorProtos by input name; an empty name means `serving_default`.
+    def _make_runner(self, plan: SignaturePlan, outputs: tuple[str, ...]) -> Runner:
+        key = RunnerKey(
+            model=self.name,
+            version=self.version,
+            signature=plan.name,
+            outputs=outputs,
+            inputs=tuple(slot.name for slot in plan.inputs),
+        )
+        return self._wrap(GraphRunner(self._session, plan.definition, key=key), key)
 
-        Raises ServingError, with TF Serving's codes, for an unknown signature (FAILED_PRECONDITION)
-        and for names, types, shapes or values that do not fit (INVALID_ARGUMENT).
-        """
-        name = signature_name or DEFAULT_SIGNATURE
-        if name not in self.signatures:
-            raise failed_precondition(f'Serving signature key "{name}" not found.')
-        signature = self.signatures[name]
-        _check_input_names(inputs, signature)
-        _check_output_filter(output_filter, signature)
-        try:
-            runner = self._runner(name, tuple(sorted(output_filter)))
-            arrays = _input_arrays(inputs, signature, order=runner.inputs)
-            return Answer(signature=name, outputs=runner.run(arrays))
-        except tf.errors.OpError as error:
-            raise ServingError(code_of(error.error_code), error.message) from error
 
-    def _make_runner(self, signature_name: str, output_filter: tuple[str, ...]) -> _Runner:
-        signature = self.signatures[signature_name]
-        inputs = tuple(sorted(signature.inputs))
-        names = output_filter or tuple(sorted(signature.outputs))
-        tensors = [signature.outputs[name].name for name in names]
+class GraphRunner:
+    """Runs a signature's graph in the thread of the caller, outside Python's lock."""
+
+    def __init__(self, session: Any, signature: Any, *, key: RunnerKey) -> None:
+        tensors = [signature.outputs[name].name for name in key.outputs]
         # Two outputs may be one tensor, which can be fetched only once.
         fetched = sorted(set(tensors))
         options = CallableOptions(
-            feed=[signature.inputs[name].name for name in inputs], fetch=fetched
+            feed=[signature.inputs[name].name for name in key.inputs], fetch=fetched
         )
-        # The graph runs in the thread that calls, outside Python's lock: a tenth of the cost of
-        # Session.run, and like TF Serving's session it leaves the check of shapes to the graph.
+        # The graph runs in the thread that calls: a tenth of the cost of Session.run, and like TF
+        # Serving's session it leaves the check of shapes to the graph.
         options.run_options.inter_op_thread_pool = -1
-        # Private, and used here only: nothing public makes a callable from options.
-        run_session = self._session._make_callable_from_options(options)
-        places = {name: fetched.index(tensor) for name, tensor in zip(names, tensors, strict=True)}
+        self._inputs = key.inputs
+        with _GraphErrors():
+            # Private, and used here only: nothing public makes a callable from options.
+            self._run: Callable[..., Any] = session._make_callable_from_options(options)
+        self._places = [
+            (name, fetched.index(tensor)) for name, tensor in zip(key.outputs, tensors, strict=True)
+        ]
 
-        def run(arrays: Sequence[np.ndarray]) -> Mapping[str, np.ndarray]:
-            results = run_session(*arrays)
-            return {name: _as_array(results[place]) for name, place in places.items()}
+    def run(
+        self, inputs: Mapping[str, np.ndarray], *, deadline: float | None = None
+    ) -> Mapping[str, np.ndarray]:
+        """Return arrays by output name; raises ServingError with the graph's code and words."""
+        if deadline is not None and time.monotonic() >= deadline:
+            raise deadline_exceeded()
+        with _GraphErrors():
+            results = self._run(*[inputs[name] for name in self._inputs])
+        return {name: _as_array(results[place]) for name, place in self._places}
 
-        return _Runner(inputs=inputs, run=run)
-
-    def _warm_up(self) -> None:
-        """Replay the requests recorded with the model, so that the first user does not wait."""
-        path = self.path / WARMUP_FILE
-        if not path.is_file():
-            return
-        for number, log in enumerate(_warmup_logs(path)):
-            if number >= MOST_WARMUP_RECORDS:
-                raise invalid_argument(
-                    "Number of warmup records exceeds the maximum "
-                    f"({MOST_WARMUP_RECORDS}) at {path}"
-                )
-            kind = log.WhichOneof("log_type")
-            if kind != "predict_log":
-                raise invalid_argument(f"warm-up record {number} at {path} is a {kind}")
-            request = log.predict_log.request
-            self.predict(
-                request.inputs,
-                signature_name=request.model_spec.signature_name,
-                output_filter=request.output_filter,
-            )
+    def close(self) -> None:
+        """Let go of the session."""
+        del self._run
 
 
-def _load(session: Any, path: Path) -> Mapping[str, Any]:
-    """Load `path` into `session` and return its SignatureDefs by name."""
-    level = logging.getLogger("tensorflow").level
-    try:
-        # The loader is TF Serving's own; TensorFlow warns that newer code has another.
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        with session.graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.loader.load(
-                session, [tf.saved_model.SERVING], str(path)
-            )
-    except tf.errors.OpError as error:
-        raise ServingError(code_of(error.error_code), error.message) from error
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise failed_precondition(f"{path} is not a SavedModel: {error}") from error
-    finally:
-        logging.getLogger("tensorflow").setLevel(level)
-    return dict(meta_graph.signature_def)
+class _GraphErrors:
+    """Raises the graph's errors as ServingError; a class, for it costs less at every run."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Raise an error of TensorFlow's again, with its code."""
+        if isinstance(error, tf.errors.OpError):
+            raise ServingError(code_of(error.error_code), error.message) from error
 
 
-def _warmup_logs(path: Path) -> Iterable[Any]:
-    """Return the PredictionLogs in the TFRecord file `path`."""
-    try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            yield PredictionLog.FromString(record)
-    except tf.errors.DataLossError as error:
-        raise ServingError(
-            code_of(error.error_code),
-            f"{error.message}. Please verify your warmup data is in TFRecord format.",
-        ) from error
-    except DecodeError as error:
-        raise invalid_argument(f"Failed to parse warmup record from {path}") from error
-
-
-def _check_input_names(inputs: Mapping[str, Any], signature: Any) -> None:
-    sent, wanted = set(inputs), set(signature.inputs)
-    missing = wanted - sent - set(signature.defaults)
-    extra = sent - wanted
-    if not missing and not extra:
-        return
-    raise invalid_argument(
-        f"input size does not match signature: {len(sent)}!={len(wanted)} "
-        f"len({_braced(sent)}) != len({_braced(wanted)}). "
-        f"Sent extra: {_braced(extra)}. Missing but required: {_braced(missing)}."
+def _plan(name: str, signature: Any) -> SignaturePlan:
+    # TensorFlow numbers arguments by the sorted names of the tensors that are fed.
+    inputs = sorted(signature.inputs.items(), key=lambda item: item[1].name)
+    return SignaturePlan(
+        name=name,
+        definition=signature,
+        inputs=tuple(
+            InputSlot(name=key, dtype=info.dtype, place=place)
+            for place, (key, info) in enumerate(inputs)
+        ),
+        input_names=frozenset(signature.inputs),
+        outputs=tuple(sorted(signature.outputs)),
     )
-
-
-def _check_output_filter(output_filter: Sequence[str], signature: Any) -> None:
-    for name in output_filter:
-        if name not in signature.outputs:
-            raise invalid_argument(
-                f"output tensor alias not found in signature: {name} "
-                f"Outputs expected to be in the set {_braced(signature.outputs)}."
-            )
-        if list(output_filter).count(name) > 1:
-            raise invalid_argument(f"duplicate output tensor alias: {name}")
-
-
-def _input_arrays(
-    inputs: Mapping[str, Any], signature: Any, *, order: Sequence[str]
-) -> list[np.ndarray]:
-    """Return the arrays to feed, in the order of the names `order`."""
-    arrays = []
-    for place, name in enumerate(order):
-        # `in` first: a map of protobuf makes the entry that it is asked for.
-        tensor = inputs[name] if name in inputs else signature.defaults[name]
-        expected = signature.inputs[name].dtype
-        try:
-            array = to_array(tensor)
-        except ValueError as error:
-            raise invalid_argument(f"tensor parsing error: {name}") from error
-        if tensor.dtype != expected:
-            raise invalid_argument(
-                f"Expects arg[{place}] to be {_type_name(expected)} "
-                f"but {_type_name(tensor.dtype)} is provided"
-            )
-        arrays.append(array)
-    return arrays
 
 
 def _as_array(value: Any) -> np.ndarray:
     """Return a result as an array; a scalar string comes from the session as bare bytes."""
     return np.array(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
-
-
-def _type_name(number: Any) -> str:
-    """Return TensorFlow's own word for a type: float, double, string, int64."""
-    return DataType.Name(number).removeprefix("DT_").lower()
-
-
-def _braced(names: Iterable[str]) -> str:
-    return "{" + ",".join(sorted(names)) + "}"

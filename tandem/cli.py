@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import click
 from rich.console import Console
 
 from interactions.errors import UserError
+from tandem.serve import serve
 
 _COLUMNS = ("ndcg@10", "hit_rate@10", "recall@100", "coverage@10")
 
@@ -51,7 +50,7 @@ def cli() -> None:
     tandem demo                             everything at once, on a generated marketplace
     tandem fit CONFIG --run runs/mine       train and judge both stages
     tandem export runs/mine                 write the bundle of SavedModels
-    tandem serve runs/mine/bundle           answer as TF Serving does, over gRPC
+    tandem serve runs/mine/bundle           answer as TF Serving does
     tandem recommend --user 42 -k 10        ask a server
     tandem batch runs/mine/bundle --users users.parquet --out lists/
     """
@@ -144,27 +143,7 @@ def export(run: Path) -> None:
     )
 
 
-@cli.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--grpc-port", default=8500, show_default=True, help="0 picks a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 opens it to all.")
-def serve(bundle: Path, grpc_port: int, host: str) -> None:
-    """Answer gRPC requests for the models of BUNDLE, as TF Serving does."""
-    from serving.server import serve as start
-
-    console = _console()
-    console.print(f"loading {bundle}")
-    with start(bundle, grpc_port=grpc_port, host=host) as server:
-        # an exception, not a call of stop(): a handler that waits could wait for its own thread
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        console.print(
-            f"serving on {server.address}; ask: tandem recommend --server {server.address} "
-            "--user ID",
-            soft_wrap=True,
-        )
-        with suppress(KeyboardInterrupt):
-            server.wait()
-    console.print("stopped")
+cli.add_command(serve)
 
 
 @cli.command()
@@ -174,14 +153,39 @@ def serve(bundle: Path, grpc_port: int, host: str) -> None:
     "-k", default=10, show_default=True, type=click.IntRange(min=1), help="How many items."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per user.")
-def recommend(server: str, users: tuple[str, ...], k: int, as_json: bool) -> None:
+@click.option(
+    "--timeout",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds to wait.",
+)
+@click.option("--tls", is_flag=True, help="Speak TLS; the next four imply it.")
+@click.option("--tls-root", type=click.Path(path_type=Path), help="Who signs the server's (PEM).")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="The client's own key (PEM).")
+@click.option("--tls-certificate", type=click.Path(path_type=Path), help="Its certificate (PEM).")
+@click.option("--tls-name", metavar="HOST", help="The name in the server's certificate.")
+def recommend(
+    server: str,
+    users: tuple[str, ...],
+    k: int,
+    as_json: bool,
+    timeout: float,
+    tls: bool,
+    tls_root: Path | None,
+    tls_key: Path | None,
+    tls_certificate: Path | None,
+    tls_name: str | None,
+) -> None:
     """Ask a running server (ours or TF Serving) for recommendations."""
     from dataclasses import asdict
 
-    from serving.client import RecommenderClient
+    from serving.client import ClientTls, RecommenderClient
     from tandem.show import recommendations_table
 
-    with RecommenderClient(server) as client:
+    named = ClientTls(root=tls_root, key=tls_key, certificate=tls_certificate, server_name=tls_name)
+    secured = named if tls or named != ClientTls() else None
+    with RecommenderClient(server, timeout=timeout, tls=secured) as client:
         answers = client.recommend(list(users), k=k)
     for answer in answers:
         if as_json:

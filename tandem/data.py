@@ -120,12 +120,19 @@ class Encoded:
     """By log row; the last row is the context of a request that carries none."""
 
     trends: Trends
+    has_times: bool
 
     @property
     def retriever_inputs(self) -> RetrieverInputs:
         """What a retriever gathers from."""
         return RetrieverInputs(
-            self.users, self.items, self.context.specs, USER_ID, ITEM_ID, self.trends
+            self.users,
+            self.items,
+            self.context.specs,
+            USER_ID,
+            ITEM_ID,
+            self.trends,
+            self.has_times,
         )
 
 
@@ -156,6 +163,7 @@ def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
         ),
         context=_encode_context(data, rows, folder=folder / "context"),
         trends=Trends.of(log, _counted_rows(data, rows)),
+        has_times=log.has_times,
     )
 
 

@@ -86,6 +86,7 @@ def train_system(
             seed=config.seed,
             validate=None if frozen else _retrieval_ndcg(data, early, past),
             steps=frozen.retriever_steps if frozen else None,
+            max_minutes=config.retrieval.max_minutes / 2,
             console=console,
         )
         steps = frozen.retriever_steps if frozen else progression.best_step

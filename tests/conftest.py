@@ -129,6 +129,7 @@ def train_system(folder: Path, *, repeats: bool = False, candidates: int = 12) -
             "user_id",
             "item_id",
             Trends.of(log, rows),
+            log.has_times,
         ),
         TrainingData(log, rows, tables.context, repeats),
         config=RetrievalConfig(embedding_dim=8, feature_dim=4, hidden_dim=8, history=6),

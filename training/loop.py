@@ -1,21 +1,27 @@
-"""The training loop of both stages: early stopping, checkpoints, resuming, TensorBoard."""
+"""The training loop of both stages: rounds, early stopping, a budget of time, resuming."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from features.backend import tf
 from interactions.errors import UserError
+from training.average import WeightAverage
 from training.config import ScheduleConfig
+from training.fingerprint import hold_to
+from training.journal import Journal
+from training.optimizer import LazyAdamW
+from training.storage import Keeper, write_json
 
 Batch = Mapping[str, Any]
 
@@ -29,13 +35,19 @@ class Progression:
     """Where a training run stands; kept beside its checkpoints, so that a stopped run resumes."""
 
     epoch: int = 0
+    """Whole epochs done."""
+    epoch_steps: int = 0
+    """Steps done of the epoch after them."""
     step: int = 0
     best: float = -math.inf
     best_step: int = 0
     waited: int = 0
+    """Validations since the best one."""
     seconds: float = 0.0
+    """Time spent, validation included, in what was kept."""
     done: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
+    """By round: its last step, the mean of each loss, the validation metric."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +57,19 @@ class Plan:
     name: str
     """Shown with the progress, e.g. `retrieval`."""
     weights: Mapping[str, Any]
-    """What a checkpoint holds: models and the optimiser, by name."""
+    """What is trained, by name: what `restore` finds."""
     batches: Callable[[int], Iterable[Batch]]
     """The batches of one epoch, by its number: the same ones each time it is asked."""
     steps_per_epoch: int
+    """How many they are, at most."""
     step: Callable[[Batch, tf.Tensor], Mapping[str, tf.Tensor]]
     """One update; takes a seed [2] int32 that no other step has, and returns its losses."""
     validate: Callable[[], float] | None
     """A metric to be as high as possible; None trains for a given number of steps."""
+    optimizer: LazyAdamW
+    """Checkpointed; its learning rate and gradient norm are logged, and the norm is checked."""
+    average: WeightAverage | None = None
+    """Stands in for the trained weights in validation and in what is kept."""
 
 
 def train(
@@ -62,89 +79,32 @@ def train(
     folder: Path,
     seed: int,
     steps: int | None = None,
+    max_minutes: float | None = None,
+    fingerprint: Mapping[str, Any] | None = None,
     console: Console | None = None,
 ) -> Progression:
-    """Train until validation no longer improves, or for exactly `steps` steps.
+    """Train until validation no longer improves or time is out, or for exactly `steps` steps.
 
-    Ends with the best weights restored (the last ones, without validation). A run that was stopped
-    goes on from the epoch it had finished; one that had ended is only restored.
+    Ends with the best weights restored (the last ones, without validation), their averages where
+    the plan has some. A run that was stopped goes on from the round it had finished, and repeats
+    exactly what an uninterrupted one does; one that had ended is only restored. `max_minutes`, of
+    the training and its resumptions together, holds where `steps` is None: when they have passed,
+    the weights are validated once more. `fingerprint` is flat and of JSON values, see
+    `training.fingerprint.flatten`.
 
     Raises:
-        TrainingError: a loss is not a finite number; names the step and what was kept.
-        UserError: a checkpoint in `folder` cannot be read.
+        TrainingError: a loss or a gradient is not a finite number; names the step and what was
+            kept.
+        UserError: a checkpoint in `folder` cannot be read, or was made with another fingerprint;
+            an epoch has no batches.
     """
-    console = console or Console(quiet=True)
     folder.mkdir(parents=True, exist_ok=True)
-    # two, so that the one that the record names stays until the record names the next
-    latest = _Keeper(folder / "latest", plan.weights, keep=2)
-    best = _Keeper(folder / "best", plan.weights)
-    state = _resume(folder, latest)
-    writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
-    while not state.done:
-        started = time.perf_counter()
-        losses = _epoch(plan, state, seed=seed, steps=steps, console=console, folder=folder)
-        state.epoch += 1
-        if plan.validate is not None:
-            losses["validation"] = plan.validate()
-            _check_finite({"validation": losses["validation"]}, state.step, folder)
-            if losses["validation"] > state.best:
-                state.best, state.best_step, state.waited = losses["validation"], state.step, 0
-                best.save(state.step)
-            else:
-                state.waited += 1
-        state.seconds += time.perf_counter() - started
-        state.history.append({"step": float(state.step), **losses})
-        state.done = _is_done(state, config=config, steps=steps)
-        latest.save(state.step)
-        _write_json(folder / "progression.json", asdict(state))
-        _log(writer, state, console, plan.name)
-    if plan.validate is not None:
-        best.restore()
-    return state
-
-
-def _epoch(
-    plan: Plan, state: Progression, *, seed: int, steps: int | None, console: Console, folder: Path
-) -> dict[str, float]:
-    """Go once through the batches; return the mean of each loss."""
-    totals: dict[str, tf.Tensor] = {}
-    count = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(
-            f"{plan.name}, epoch {state.epoch + 1}", total=plan.steps_per_epoch
-        )
-        for batch in plan.batches(state.epoch):
-            losses = plan.step(batch, tf.constant([seed, state.step], tf.int32))
-            totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
-            state.step += 1
-            count += 1
-            if count % 20 == 0:
-                _check_finite(totals, state.step, folder)
-            progress.advance(task)
-            if steps is not None and state.step >= steps:
-                break
-    _check_finite(totals, state.step, folder)
-    return {name: float(total) / count for name, total in totals.items()}
-
-
-def _check_finite(totals: Mapping[str, tf.Tensor | float], step: int, folder: Path) -> None:
-    for name, total in totals.items():
-        if not math.isfinite(float(total)):
-            raise TrainingError(
-                f"{name} is not a finite number at step {step}: lower the learning rate, or look "
-                f"for extreme labels; the last good checkpoint is in {folder / 'latest'}"
-            )
-
-
-def _is_done(state: Progression, *, config: ScheduleConfig, steps: int | None) -> bool:
-    if steps is not None:
-        return state.step >= steps
-    return (
-        state.waited >= config.patience
-        or state.epoch >= config.max_epochs
-        or state.seconds >= 60 * config.max_minutes
-    )
+    if fingerprint is not None:
+        started = (folder / "progression.json").exists()
+        hold_to(fingerprint, folder=folder, started=started)
+    limits = _Limits(config, plan.steps_per_epoch, steps=steps, max_minutes=max_minutes)
+    run = _Run(plan, limits, folder=folder, seed=seed, console=console or Console(quiet=True))
+    return run.finish()
 
 
 def restore(folder: Path, **weights: Any) -> None:
@@ -153,72 +113,183 @@ def restore(folder: Path, **weights: Any) -> None:
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    best = folder / "best"
-    _Keeper(best if best.exists() else folder / "latest", weights).restore()
+    Keeper(folder / "best", weights).restore()
 
 
-class _Keeper:
-    """Saves and restores the latest generations of weights in a folder, each named by its step."""
+@dataclass(frozen=True)
+class _Limits:
+    """When a round and a training end."""
 
-    def __init__(self, folder: Path, weights: Mapping[str, Any], *, keep: int = 1) -> None:
-        self._folder = folder
-        self._checkpoint = tf.train.Checkpoint(**weights)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=keep)
+    config: ScheduleConfig
+    steps_per_epoch: int
+    steps: int | None
+    max_minutes: float | None
 
-    def save(self, step: int) -> None:
-        self._manager.save(checkpoint_number=step)
+    @property
+    def most_steps(self) -> int:
+        if self.steps is not None:
+            return self.steps
+        return self.config.max_epochs * self.steps_per_epoch
 
-    def restore(self, step: int | None = None) -> None:
-        """Restore the weights of `step`, or the latest ones."""
-        path = self._manager.latest_checkpoint
-        if step is not None:
-            path = str(self._folder / f"ckpt-{step}")
-        if path is None or not Path(f"{path}.index").exists():
-            raise UserError(
-                f"no checkpoint in {self._folder}; remove {self._folder.parent} to train it anew"
-            )
+    @property
+    def most_seconds(self) -> float:
+        if self.steps is not None or self.max_minutes is None:
+            return math.inf
+        return 60 * self.max_minutes
+
+    def ends_round(self, state: Progression, *, seconds: float) -> bool:
+        """Tell whether to validate; a long epoch has rounds of the same length but for rounding."""
+        rounds = -(-self.steps_per_epoch // self.config.validation_steps)
+        number, before = (
+            done * rounds // self.steps_per_epoch
+            for done in (state.epoch_steps, state.epoch_steps - 1)
+        )
+        out = seconds >= self.most_seconds or state.step == self.steps
+        return not state.epoch_steps or number > before or out
+
+    def ends_training(self, state: Progression) -> bool:
+        if self.steps is not None:
+            return state.step >= self.steps
+        return (
+            state.waited >= self.config.patience
+            or state.epoch >= self.config.max_epochs
+            or state.seconds >= self.most_seconds
+        )
+
+
+class _Run:
+    """One training run: its place, its checkpoints and its journal."""
+
+    def __init__(
+        self, plan: Plan, limits: _Limits, *, folder: Path, seed: int, console: Console
+    ) -> None:
+        self._plan, self._limits, self._folder, self._seed = plan, limits, folder, seed
+        state: dict[str, Any] = {"optimizer": plan.optimizer}
+        if plan.average is not None:
+            state["average"] = plan.average.state
+        # two, so that the one that the record names stays until the record names the next
+        self._latest = Keeper(folder / "latest", {**plan.weights, **state}, keep=2)
+        self._best = Keeper(folder / "best", plan.weights)
+        self._state = self._resume()
+        self._journal = Journal(plan.name, folder=folder, console=console)
+        self._since = time.perf_counter()
+
+    def finish(self) -> Progression:
+        """Go on to the end, and leave the best weights in place."""
+        state = self._state
+        state.done = self._limits.ends_training(state)
+        batches = self._batches()
+        while not state.done:
+            losses = self._round(batches)
+            with self._average_in_place():
+                self._judge(losses)
+            state.seconds, self._since = self._seconds, time.perf_counter()
+            state.history.append({"step": float(state.step), **losses})
+            state.done = self._limits.ends_training(state)
+            if state.done and self._plan.validate is None:
+                with self._average_in_place():
+                    self._best.save(state.step)
+            self._latest.save(state.step)
+            write_json(self._folder / "progression.json", asdict(state))
+            epochs = state.epoch + state.epoch_steps / self._plan.steps_per_epoch
+            self._journal.tell(losses, step=state.step, epochs=epochs, seconds=state.seconds)
+        self._best.restore()
+        return state
+
+    @property
+    def _seconds(self) -> float:
+        return self._state.seconds + time.perf_counter() - self._since
+
+    def _resume(self) -> Progression:
+        path = self._folder / "progression.json"
+        if not path.exists():
+            return Progression()
         try:
-            found = self._checkpoint.restore(path)
-            found.assert_existing_objects_matched().expect_partial()
-        # TensorFlow tells of a file that ends too early by an IndexError
-        except (
-            tf.errors.OpError,
-            IndexError,
-            ValueError,
-            RuntimeError,
-            AssertionError,
-        ) as error:
+            state = Progression(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
             raise UserError(
-                f"the checkpoint {path} cannot be read ({str(error).splitlines()[0]}); "
-                f"remove {self._folder.parent} to train it anew"
+                f"{path} cannot be read; remove {self._folder} to train it anew"
             ) from error
+        self._latest.restore(state.step)
+        return state
 
+    def _batches(self) -> Iterator[Batch]:
+        """Yield batches from where the run stands, epoch after epoch, and count them."""
+        state = self._state
+        while True:
+            batches = islice(self._plan.batches(state.epoch), state.epoch_steps, None)
+            batch = next(batches, None)
+            if batch is None and not state.epoch_steps:
+                raise UserError(
+                    f"epoch {state.epoch + 1} of {self._plan.name} has no batch, so there is "
+                    "nothing to learn from; check data.positive and split"
+                )
+            while batch is not None:
+                # one ahead: an epoch may end before the planned number of steps
+                following = next(batches, None)
+                state.epoch_steps += 1
+                if following is None:
+                    state.epoch, state.epoch_steps = state.epoch + 1, 0
+                yield batch
+                batch = following
 
-def _resume(folder: Path, latest: _Keeper) -> Progression:
-    path = folder / "progression.json"
-    if not path.exists():
-        return Progression()
-    try:
-        state = Progression(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read; remove {folder} to train it anew") from error
-    latest.restore(state.step)
-    return state
+    def _round(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """Train until it is time to validate; return the mean of each loss."""
+        plan, state, limits = self._plan, self._state, self._limits
+        totals: dict[str, float] = {}
+        count = 0
+        with self._journal.round(limits.most_steps, limits.most_seconds) as progress:
+            for batch in batches:
+                losses = plan.step(batch, tf.constant([self._seed, state.step], tf.int32))
+                state.step += 1
+                count += 1
+                found = {name: float(loss) for name, loss in losses.items()}
+                optimizer = self._optimizer_numbers()
+                self._check_finite(found | optimizer)
+                if plan.average is not None:
+                    plan.average.update(state.step)
+                totals = {name: totals.get(name, 0.0) + value for name, value in found.items()}
+                progress.advance(
+                    found, optimizer, step=state.step, epoch=state.epoch, seconds=self._seconds
+                )
+                if limits.ends_round(state, seconds=self._seconds):
+                    break
+        return {name: total / count for name, total in totals.items()}
 
+    def _judge(self, losses: dict[str, float]) -> None:
+        """Validate, and keep the weights that are in place if they are the best."""
+        state = self._state
+        if self._plan.validate is None:
+            return
+        losses["validation"] = self._plan.validate()
+        self._check_finite({"validation": losses["validation"]})
+        if losses["validation"] > state.best:
+            state.best, state.best_step, state.waited = losses["validation"], state.step, 0
+            self._best.save(state.step)
+        else:
+            state.waited += 1
 
-def _log(writer: tf.summary.SummaryWriter, state: Progression, console: Console, name: str) -> None:
-    last = state.history[-1]
-    with writer.as_default():
-        for key, value in last.items():
-            tf.summary.scalar(f"{name}/{key}", value, step=state.step)
-    writer.flush()
-    numbers = ", ".join(f"{key} {value:.4f}" for key, value in last.items() if key != "step")
-    console.print(
-        f"  {name} epoch {state.epoch} ({state.seconds:.0f} s): {numbers}", highlight=False
-    )
+    def _average_in_place(self) -> Any:
+        average = self._plan.average
+        return nullcontext() if average is None else average.in_place(self._state.step)
 
+    def _optimizer_numbers(self) -> dict[str, float]:
+        optimizer = self._plan.optimizer
+        return {
+            "gradient_norm": float(optimizer.gradient_norm),
+            "learning_rate": float(optimizer.learning_rate),
+        }
 
-def _write_json(path: Path, content: object) -> None:
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(content), encoding="utf-8")
-    beside.replace(path)
+    def _check_finite(self, numbers: Mapping[str, float]) -> None:
+        """Checked at each step: a later one would be told the wrong step, or be averaged."""
+        for name, number in numbers.items():
+            if not math.isfinite(number):
+                kept = (
+                    f"the last good checkpoint is in {self._folder / 'latest'}"
+                    if self._state.history
+                    else "there was no checkpoint yet"
+                )
+                raise TrainingError(
+                    f"{name} is not a finite number at step {self._state.step}: lower the learning "
+                    f"rate, or look for extreme labels; {kept}"
+                )

@@ -56,7 +56,7 @@ def trained(tmp_path_factory):
             },
             "split": {"kind": "leave_last_out", "ranking_events": 2},
             "retrieval": {
-                "embedding_dim": 8, "hidden_dim": 8, "batch_events": 100, "negatives": 20,
+                "embedding_dim": 8, "hidden_dim": 8, "batch_events": 100,
                 "schedule": {"learning_rate": 0.02, "max_epochs": 15},
             },
             "ranking": {

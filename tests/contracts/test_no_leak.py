@@ -59,7 +59,7 @@ def config_of(kind):
             "split": {"kind": kind},
             "retrieval": {
                 "embedding_dim": 4, "feature_dim": 2, "hidden_dim": 4, "history": 8,
-                "batch_events": 300, "negatives": 20,
+                "batch_events": 300,
             },
         }
     )  # fmt: skip

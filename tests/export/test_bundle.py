@@ -113,7 +113,7 @@ def test_models_that_answer_otherwise_are_not_published(trained_system, bundle, 
     searcher = trained_system.searcher
     right = searcher.embeddings
     wrong = right.copy()
-    wrong[7] += 0.05
+    wrong[::2] += 0.05
     searcher.index.replace(wrong)
     try:
         with pytest.raises(ParityError, match=r"retrieval\.score.*nothing was published"):

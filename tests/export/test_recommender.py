@@ -7,8 +7,9 @@ import pytest
 
 from export.recommender import Ranked, top_k
 from export.system import recommend
-from export.user_state import latest
+from export.user_state import Past, UserState
 from features.backend import tf
+from interactions.log import NEVER
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "signatures.json"
 UNKNOWN = "nobody"
@@ -172,6 +173,19 @@ def test_equal_scores_come_in_the_order_of_rows():
 
 
 def test_latest_takes_the_end_of_each_history():
-    history = tf.constant([[1, 2, 3, 4], [5, 6, -1, -1], [-1, -1, -1, -1], [7, 8, 9, -1]])
-    found = latest(history, tf.constant([4, 2, 0, 3]), length=2)
-    assert found.numpy().tolist() == [[3, 4], [5, 6], [-1, -1], [8, 9]]
+    items = tf.constant([[1, 2, 3, 4], [5, 6, -1, -1], [-1, -1, -1, -1], [7, 8, 9, -1]])
+    times = tf.cast(tf.maximum(items, 0) * 10, tf.int64)
+    found = Past(items, times, tf.constant([4, 2, 0, 3])).latest(2)
+    assert found.items.numpy().tolist() == [[3, 4], [5, 6], [-1, -1], [8, 9]]
+    assert found.times.numpy().tolist() == [[30, 40], [50, 60], [0, 0], [80, 90]]
+    assert found.length.numpy().tolist() == [2, 2, 0, 2]
+
+
+def test_the_state_of_users_is_their_histories(trained_system):
+    users = np.arange(-1, len(trained_system.log.user_ids))
+    past = UserState(trained_system).history(tf.constant(users, tf.int32))
+    width = past.items.shape[1]
+    known = trained_system.histories.before(users, np.full(len(users), NEVER), length=width)
+    np.testing.assert_array_equal(past.items, known.items)
+    np.testing.assert_array_equal(past.times, known.times)
+    np.testing.assert_array_equal(past.length, known.count)

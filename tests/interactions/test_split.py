@@ -60,6 +60,19 @@ def test_leave_last_out_deals_each_user_a_few(make_log):
     assert dealt == ["R", "RR", "RVT", "RKVT", "RRKVT", "RRKKVT", "RRRRRKKVT"]
 
 
+def test_leave_last_out_deals_several_events_to_the_test(make_log):
+    counts = [2, 3, 4, 5, 6, 7, 9, 12]
+    log = make_log([(u, n, 10 * n) for u, count in enumerate(counts) for n in range(count)])
+    windows = split(log, LAST_OUT.model_copy(update={"test_events": 3}))
+    dealt = [
+        "".join("RKVT"[c] for c in part) for part in np.split(windows.window, log.offsets[1:-1])
+    ]
+    assert dealt == [
+        "RR", "RVT", "RKVT", "RKVTT", "RRKVTT", "RRKVTTT",
+        "RRRKKVTTT", "RRRRRRKKVTTT",
+    ]  # fmt: skip
+
+
 def test_leave_last_out_puts_rows_not_chosen_after_the_last_chosen_one(make_log):
     chosen = [0, 1, 0, 1, 0, 1, 1, 0]
     log = make_log([(0, n, n) for n in range(8)] + [(1, n, n) for n in range(8)], chosen=chosen * 2)

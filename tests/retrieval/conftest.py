@@ -79,11 +79,11 @@ def searcher_of(log: Any, rows: np.ndarray, folder: Any) -> Any:
         RetrieverInputs(
             encoded("user_id", log.user_ids, log.user[rows]),
             encoded("item_id", log.item_ids, log.item[rows]),
-            (), "user_id", "item_id", Trends.of(log, np.arange(len(log))),
+            (), "user_id", "item_id", Trends.of(log, np.arange(len(log))), log.has_times,
         ),
         TrainingData(log, rows, nothing, False),
         config=RetrievalConfig(
-            embedding_dim=8, feature_dim=4, hidden_dim=8, history=10, batch_events=400, negatives=40
+            embedding_dim=8, feature_dim=4, hidden_dim=8, history=10, batch_events=400
         ),
         folder=folder / "retriever",
         seed=1,

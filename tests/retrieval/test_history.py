@@ -1,35 +1,99 @@
+"""What every history encoder must do, and what each does of its own."""
+
 import numpy as np
+import pytest
 
 from features.backend import tf
-from retrieval.history import MeanHistory
+from retrieval.config import RetrievalConfig
+from retrieval.history import MeanHistory, history_encoder
+
+WINDOWS, LENGTH, DIM = 3, 7, 8
 
 
-def test_causal_gives_every_position_what_last_gives_its_history():
-    rng = np.random.default_rng(0)
-    embeddings = tf.constant(rng.normal(size=(3, 6, 4)), tf.float32)
-    # positions 2 and 3 came at the same moment
-    before = np.array([[0, 1, 2, 2, 4, 5], [0, 0, 0, 3, 4, 4], [0, 1, 2, 3, 4, 5]], np.int32)
-    encoder = MeanHistory()
-    found = encoder.causal(embeddings, tf.constant(before)).numpy()
-    for window in range(3):
-        for position in range(6):
-            alone = encoder.last(embeddings[window : window + 1], before[window, position][None])
-            np.testing.assert_allclose(found[window, position], alone[0], atol=1e-6)
+@pytest.fixture(scope="module", params=["mean", "gru", "transformer"])
+def encoder(request):
+    tf.keras.utils.set_random_seed(1)
+    config = RetrievalConfig(encoder=request.param, embedding_dim=DIM, history=LENGTH)
+    encoder = history_encoder(config)
+    encoder.states(*sequence())
+    for weight in encoder.trainable_variables:
+        # away from the zeros and ones that hide what a weight does
+        weight.assign_add(tf.random.stateless_normal(weight.shape, seed=[1, 2]) * 0.3)
+    return encoder
 
 
-def test_nothing_after_a_position_reaches_it():
-    embeddings = np.random.default_rng(1).normal(size=(1, 5, 3)).astype(np.float32)
-    before = tf.constant([[0, 1, 2, 3, 4]])
-    changed = embeddings.copy()
-    changed[:, 3:] += 100.0
-    one = MeanHistory().causal(tf.constant(embeddings), before).numpy()
-    other = MeanHistory().causal(tf.constant(changed), before).numpy()
-    np.testing.assert_array_equal(one[:, :4], other[:, :4])
-    assert (one[:, 4] != other[:, 4]).all()
+def sequence(seed=0):
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(WINDOWS, LENGTH, DIM)).astype(np.float32)
+    times = np.sort(rng.integers(0, 10**13, (WINDOWS, LENGTH)))
+    return tf.constant(embeddings), tf.constant(times, tf.int64)
 
 
-def test_padding_does_not_count_and_no_history_is_zero():
-    embeddings = np.random.default_rng(2).normal(size=(2, 4, 3)).astype(np.float32)
-    found = MeanHistory().last(tf.constant(embeddings), tf.constant([2, 0])).numpy()
-    np.testing.assert_allclose(found[0], embeddings[0, :2].mean(axis=0), atol=1e-6)
-    assert not found[1].any()
+def test_there_is_a_state_before_each_event_and_one_after_all(encoder):
+    assert encoder.states(*sequence()).shape == (WINDOWS, LENGTH + 1, DIM)
+
+
+def test_a_state_knows_the_events_before_it_and_nothing_else(encoder):
+    embeddings, times = sequence()
+    states = encoder.states(embeddings, times).numpy()
+    for place in range(LENGTH):
+        other, later = embeddings.numpy().copy(), times.numpy().copy()
+        other[:, place:] += 1.0
+        later[:, place:] += 10**12
+        changed = encoder.states(tf.constant(other), tf.constant(later)).numpy()
+        np.testing.assert_allclose(changed[:, : place + 1], states[:, : place + 1], atol=1e-5)
+        assert np.abs(changed[:, place + 1] - states[:, place + 1]).max() > 1e-3
+
+
+def test_state_zero_is_the_same_for_everyone(encoder):
+    states = encoder.states(*sequence()).numpy()
+    np.testing.assert_allclose(states[:, 0], np.broadcast_to(states[0, 0], (WINDOWS, DIM)))
+
+
+def test_what_is_padded_behind_changes_nothing(encoder):
+    embeddings, times = sequence()
+    whole = encoder.states(embeddings, times).numpy()
+    short = encoder.states(embeddings[:, :4], times[:, :4]).numpy()
+    np.testing.assert_allclose(whole[:, :5], short, atol=1e-5)
+
+
+def test_an_order_without_times_is_encoded(encoder):
+    embeddings, _ = sequence()
+    assert np.isfinite(encoder.states(embeddings, None).numpy()).all()
+
+
+def test_dropout_is_a_function_of_its_seed(encoder):
+    if isinstance(encoder, MeanHistory):
+        pytest.skip("a mean has nothing to drop")
+    one, again, other = (
+        encoder.states(*sequence(), tf.constant(seed, tf.int32)).numpy()
+        for seed in ([1, 5], [1, 5], [1, 6])
+    )
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_the_mean_is_the_mean():
+    embeddings, _ = sequence()
+    states = MeanHistory().states(embeddings, None).numpy()
+    np.testing.assert_array_equal(states[:, 0], 0.0)
+    for count in range(1, LENGTH + 1):
+        expected = embeddings.numpy()[:, :count].mean(axis=1)
+        np.testing.assert_allclose(states[:, count], expected, atol=1e-6)
+
+
+def test_the_transformer_minds_order_and_gaps_in_time_and_not_when_it_all_happened():
+    tf.keras.utils.set_random_seed(1)
+    encoder = history_encoder(RetrievalConfig(embedding_dim=DIM, history=LENGTH))
+    embeddings, times = sequence()
+    encoder.states(embeddings, times)
+    for weight in encoder.trainable_variables:
+        weight.assign_add(tf.random.stateless_normal(weight.shape, seed=[1, 2]) * 0.3)
+    states = encoder.states(embeddings, times)[:, -1].numpy()
+    order = [1, 0, *range(2, LENGTH)]
+    swapped = encoder.states(tf.gather(embeddings, order, axis=1), times)[:, -1].numpy()
+    assert np.abs(swapped - states).max() > 1e-3
+    wider = encoder.states(embeddings, times * 1000)[:, -1].numpy()
+    assert np.abs(wider - states).max() > 1e-3
+    moved = encoder.states(embeddings, times + 10**15)[:, -1].numpy()
+    np.testing.assert_allclose(moved, states, atol=1e-5)

@@ -1,22 +1,16 @@
-"""Every event a target once, and every history strictly before it."""
+"""Every event in one window of each epoch, and every history strictly before its target."""
 
 import numpy as np
 import pytest
 
 from interactions.queries import first_choices
-from retrieval.windows import BatchMaker, cut_windows
-
-
-def maker(log, rows, *, length, batch_windows=7, targets=None):
-    return BatchMaker(
-        log=log,
-        windows=cut_windows(log, rows, length=length),
-        catalogue=np.unique(log.item[rows]).astype(np.int32),
-        batch_windows=batch_windows,
-        negatives=20,
-        seed=3,
-        targets=np.ones(len(log), bool) if targets is None else targets,
-    )
+from retrieval.windows import (
+    BatchMaker,
+    Sequences,
+    cut_windows,
+    length_classes,
+    windows_per_batch,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,72 +21,83 @@ def rows(log):
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 16, 1000])
-def test_each_chosen_event_of_the_rows_is_a_target_exactly_once(log, rows, length):
-    pieces = cut_windows(log, rows, length=length)
-    targets = np.concatenate(
-        [pieces.row[a:b] for a, b in zip(pieces.first_target, pieces.stop, strict=True)]
+def test_each_chosen_event_of_the_rows_is_in_exactly_one_window(log, rows, length):
+    sequences = Sequences.of(log, rows)
+    windows = cut_windows(sequences, length=length, rng=np.random.default_rng(0))
+    places = np.concatenate(
+        [np.arange(a, b) for a, b in zip(windows.start, windows.stop, strict=True)]
     )
-    assert sorted(targets) == sorted(rows[log.chosen[rows]])
-    assert (pieces.stop - pieces.start <= max(length, 1)).all()
-    assert (pieces.start <= pieces.first_target).all() and (pieces.first_target < pieces.stop).all()
-    first, last = log.user[pieces.row[pieces.start]], log.user[pieces.row[pieces.stop - 1]]
-    assert (first == last).all()
+    assert sorted(sequences.row[places]) == sorted(rows[log.chosen[rows]])
+    assert (windows.length >= 1).all() and (windows.length <= length).all()
+    for end in (windows.start, windows.stop - 1):
+        assert (log.user[sequences.row[end]] == windows.user).all()
+
+
+def test_a_long_sequence_is_cut_at_other_places_in_each_epoch(log, rows):
+    sequences = Sequences.of(log, rows)
+    cuts = [
+        tuple(cut_windows(sequences, length=10, rng=np.random.default_rng(seed)).start)
+        for seed in (1, 1, 2)
+    ]
+    assert cuts[0] == cuts[1] != cuts[2]
+
+
+def test_a_sequence_that_fits_is_never_cut(log, rows):
+    sequences = Sequences.of(log, rows)
+    windows = cut_windows(sequences, length=1000, rng=np.random.default_rng(0))
+    assert len(windows) == len(np.unique(log.user[rows[log.chosen[rows]]]))
 
 
 def test_no_rows_make_no_windows(log):
-    assert len(cut_windows(log, np.zeros(0, np.int64), length=5)) == 0
+    sequences = Sequences.of(log, np.zeros(0, np.int64))
+    assert len(cut_windows(sequences, length=5, rng=np.random.default_rng(0))) == 0
+
+
+def test_classes_hold_every_window_once_and_similar_lengths(log, rows):
+    windows = cut_windows(Sequences.of(log, rows), length=40, rng=np.random.default_rng(0))
+    classes = length_classes(windows, length=40)
+    assert sorted(np.concatenate(classes)) == list(range(len(windows)))
+    assert len(classes) > 1
+    for group in classes[1:]:
+        assert windows.length[group].max() <= 2 * windows.length[group].min()
+        assert 1 <= windows_per_batch(windows, group, events=64) <= len(group)
 
 
 @pytest.mark.parametrize("length", [4, 30])
-def test_a_history_is_what_the_user_chose_strictly_before_and_within_the_rows(log, rows, length):
-    batches = maker(log, rows, length=length)
+def test_a_history_is_what_the_user_chose_strictly_before_within_the_window(log, rows, length):
+    sequences = Sequences.of(log, rows)
+    maker = BatchMaker(log, sequences, np.ones(len(log), bool))
+    rng = np.random.default_rng(0)
+    windows = cut_windows(sequences, length=length, rng=rng)
+    batch = maker.gather(windows, rng)
     inside = np.zeros(len(log), bool)
     inside[rows] = True
     inside &= log.chosen
-    seen = 0
-    for batch in batches.epoch(0):
-        width = batch["sequence"].shape[1]
-        for place, row in zip(batch["position"], batch["row"], strict=True):
-            window, position = divmod(int(place), width)
-            before = batch["before"][window, position]
-            history = batch["items"][batch["sequence"][window, :before]]
-            own = inside & (log.user == log.user[row])
-            earlier = log.item[own & (log.time < log.time[row])]
-            assert history.tolist() == earlier[len(earlier) - before :].tolist()
-            # all there is, or at least half a window less what came at the same moment
-            tied = (own & (log.time == log.time[row])).sum()
-            assert before >= min(len(earlier), length // 2 - tied)
-            seen += 1
-    assert seen > 0.8 * inside.sum()
-
-
-def test_targets_and_negatives_are_among_the_candidates_once_each(log, rows):
-    for batch in maker(log, rows, length=10).epoch(1):
-        candidates = batch["items"][batch["candidates"]]
-        assert len(np.unique(candidates)) == len(candidates)
-        assert (candidates[batch["positive"]] == log.item[batch["row"]]).all()
-        assert set(candidates) <= set(log.item[rows])
-        assert ((batch["context_row"] == batch["row"]) | (batch["context_row"] == -1)).all()
-        assert (batch["context_row"] == -1).any()
-
-
-def test_an_epoch_is_the_same_each_time_and_another_is_not(log, rows):
-    batches = maker(log, rows, length=10)
-    one, again, other = (list(batches.epoch(number)) for number in (2, 2, 3))
-    for first, second in zip(one, again, strict=True):
-        for name, values in first.items():
-            np.testing.assert_array_equal(values, second[name])
-    assert any(
-        len(a["row"]) != len(b["row"]) or (a["row"] != b["row"]).any()
-        for a, b in zip(one, other, strict=True)
-    )
-    assert len(one) == batches.steps
+    width = batch["sequence"].shape[1] + 1
+    assert len(batch["row"]) == inside.sum()
+    for query, row in enumerate(batch["row"]):
+        window, before = divmod(int(batch["state"][query]), width)
+        assert window == batch["window"][query]
+        history = batch["sequence"][window, :before]
+        own = inside & (log.user == log.user[row])
+        earlier = np.flatnonzero(own & (log.time < log.time[row]))
+        # no further back than the window
+        first = sequences.row[windows.start[window]]
+        earlier = earlier[earlier >= first]
+        assert history.tolist() == log.item[earlier].tolist()
+        assert batch["known"][query] == (before > 0)
+        if before:
+            assert batch["previous"][query] == log.time[earlier[-1]]
+            assert (batch["sequence_time"][window, :before] == log.time[earlier]).all()
 
 
 def test_only_what_may_be_a_target_is_one_but_all_is_history(log, rows):
     targets = first_choices(log)
-    asked = 0
-    for batch in maker(log, rows, length=10, targets=targets).epoch(0):
-        assert targets[batch["row"]].all()
-        asked += len(batch["row"])
-    assert 0 < asked < log.chosen[rows].sum()
+    sequences = Sequences.of(log, rows)
+    rng = np.random.default_rng(0)
+    windows = cut_windows(sequences, length=10, rng=rng)
+    batch = BatchMaker(log, sequences, targets).gather(windows, rng)
+    assert targets[batch["row"]].all()
+    assert 0 < len(batch["row"]) < log.chosen[rows].sum()
+    assert ((batch["context_row"] == batch["row"]) | (batch["context_row"] == -1)).all()
+    assert (batch["context_row"] == -1).any()

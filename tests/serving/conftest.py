@@ -155,3 +155,66 @@ def channel(server):
 def expected_scores():
     """Scores [4] float32 of the user in row `row` of the vocabulary, -1 for an unknown one."""
     return lambda row: np.array([4.0, 3.0, 2.0, 1.0], np.float32) + row
+
+
+class ExampleModel(tf.Module):
+    """Reads x from Examples: half plus two as score and regression, the sign as class."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(self, inputs):
+        x = self._x(inputs)
+        return {
+            "scores": tf.concat([x / 2 + 2, -x], axis=1),
+            "classes": tf.where(tf.concat([x, -x], axis=1) < 0, "below", "above"),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def scores_only(self, inputs):
+        return {"scores": self._x(inputs) / 2 + 2}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress(self, inputs):
+        return {"outputs": self._x(inputs) / 2 + 2}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress_pair(self, inputs):
+        x = self._x(inputs)
+        return {"outputs": tf.concat([x, x], axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def regress_whole(self, inputs):
+        return {"outputs": tf.cast(self._x(inputs)[:, 0], tf.int32)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def flat_scores(self, inputs):
+        return {"scores": self._x(inputs)[:, 0]}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def other_input(self, text):
+        return {"outputs": tf.strings.length(text)}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, name="x"),
+            tf.TensorSpec([None], tf.float32, name="y"),
+        ]
+    )
+    def add(self, x, y):
+        return {"outputs": x + y}
+
+    def _x(self, serialized):
+        spec = {"x": tf.io.FixedLenFeature([1], tf.float32)}
+        return tf.io.parse_example(serialized, spec)["x"]
+
+
+@pytest.fixture(scope="session")
+def example_model(tmp_path_factory):
+    """The version folder of a saved ExampleModel; not to be changed."""
+    folder = tmp_path_factory.mktemp("examples") / "7"
+    module = ExampleModel()
+    names = ("scores_only", "regress", "regress_pair", "regress_whole", "flat_scores")
+    signatures = {name: getattr(module, name) for name in (*names, "other_input", "add")}
+    tf.saved_model.save(
+        module, str(folder), signatures={"serving_default": module.classify, **signatures}
+    )
+    return folder

@@ -1,5 +1,6 @@
-"""The client against the embedded server, and against none."""
+"""Both forms of the client against the embedded server, against a scripted one and against none."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,14 +12,49 @@ import pytest
 
 from interactions.errors import UserError
 from serving import messages
-from serving.client import RecommenderClient, RequestError
+from serving.async_client import AsyncRecommenderClient
+from serving.client import (
+    ModelChoice,
+    PredictRequest,
+    RecommenderClient,
+    RequestError,
+    ServerFault,
+)
 from serving.server import serve
+from serving.tensors import to_tensor
+
+
+class Awaited:
+    """The asyncio client with every method waited for, so that one test tells of both forms."""
+
+    def __init__(self, address, **options):
+        self.runner = asyncio.Runner()
+        self.client = AsyncRecommenderClient(address, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.runner.run(self.client.close())
+        self.runner.close()
+
+    def __getattr__(self, name):
+        method = getattr(self.client, name)
+        return lambda *given, **named: self.runner.run(method(*given, **named))
+
+
+@pytest.fixture(scope="module", params=[RecommenderClient, Awaited])
+def connect(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def client(server):
-    with RecommenderClient(server.address) as client:
+def client(server, connect):
+    with connect(server.address) as client:
         yield client
+
+
+ONE = PredictRequest("m", {"x": [1.0]})
 
 
 def free_port():
@@ -54,22 +90,39 @@ def test_senseless_requests_are_refused(client, users, k):
 
 
 def test_predict_any_signature(client):
-    answer = client.predict("recommender", {"x": np.ones((2, 2), np.float32)}, "project")
+    inputs = {"x": np.ones((2, 2), np.float32)}
+    answer = client.predict(PredictRequest("recommender", inputs, "project"))
     assert (answer.model, answer.version, answer.signature) == ("recommender", 3, "project")
     assert answer.outputs["double"].tolist() == [[6.0], [6.0]]
+    assert set(answer.outputs) == {"total", "again", "double", "word"}
+
+
+def test_predict_a_version_and_some_outputs(client):
+    inputs = {"x": np.ones((1, 2), np.float32)}
+    model = ModelChoice("recommender", version=3)
+    answer = client.predict(PredictRequest(model, inputs, "project", outputs=("total",)))
+    assert {name: values.tolist() for name, values in answer.outputs.items()} == {"total": [[3.0]]}
+    with pytest.raises(RequestError) as caught:
+        client.predict(PredictRequest(ModelChoice("recommender", label="canary"), inputs))
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_version_and_a_label_at_once_are_refused():
+    with pytest.raises(UserError, match=r"version 3 .*'canary'"):
+        ModelChoice("m", version=3, label="canary")
 
 
 def test_predict_names_an_input_that_is_no_tensor(client):
     with pytest.raises(UserError, match="'x'"):
-        client.predict("recommender", {"x": [[1.0], [1.0, 2.0]]}, "project")
+        client.predict(PredictRequest("recommender", {"x": [[1.0], [1.0, 2.0]]}, "project"))
 
 
 def test_refusals_keep_the_servers_code_and_words(client):
     with pytest.raises(RequestError, match=r"Latest\(nope\)") as caught:
-        client.predict("nope", {"user_id": ["ann"]})
+        client.predict(PredictRequest("nope", {"user_id": ["ann"]}))
     assert caught.value.code is grpc.StatusCode.NOT_FOUND
     with pytest.raises(RequestError) as caught:
-        client.model_status(version=8)
+        client.model_status(ModelChoice("recommender", version=8))
     assert caught.value.code is grpc.StatusCode.NOT_FOUND
 
 
@@ -84,18 +137,18 @@ def test_status_and_metadata(client):
     assert signature.outputs["score"].shape == (None, 4)
 
 
-def test_another_kind_of_model_is_named():
+def test_another_kind_of_model_is_named(connect):
     with (
         answering(lambda request, context: messages.PredictResponse()) as address,
-        RecommenderClient(address) as client,
+        connect(address) as client,
         pytest.raises(UserError, match="item_id"),
     ):
         client.recommend(["ann"], k=1)
 
 
-def test_no_server_is_one_line_with_address_and_remedy():
+def test_no_server_is_one_line_with_address_and_remedy(connect):
     address = f"127.0.0.1:{free_port()}"
-    with RecommenderClient(address, timeout=1.0) as client, pytest.raises(UserError) as caught:
+    with connect(address, timeout=1.0) as client, pytest.raises(UserError) as caught:
         client.recommend(["ann"], k=1)
     assert address in str(caught.value)
     assert "tandem serve" in str(caught.value)
@@ -103,9 +156,9 @@ def test_no_server_is_one_line_with_address_and_remedy():
 
 
 @pytest.mark.parametrize("address", ["localhost", "", "host:port", "http://x", "a b:80"])
-def test_a_malformed_address_is_refused(address):
+def test_a_malformed_address_is_refused(address, connect):
     with pytest.raises(UserError, match="HOST:PORT"):
-        RecommenderClient(address)
+        connect(address)
 
 
 class answering:
@@ -143,58 +196,63 @@ def failing_with(code, *, times):
     return answer, calls
 
 
-def test_unavailable_is_tried_again():
+def test_unavailable_is_tried_again(connect):
     answer, calls = failing_with(grpc.StatusCode.UNAVAILABLE, times=2)
-    with answering(answer) as address, RecommenderClient(address) as client:
-        assert client.predict("m", {"x": [1.0]}).model == "m"
+    with answering(answer) as address, connect(address) as client:
+        assert client.predict(ONE).model == "m"
     assert len(calls) == 3
 
 
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "INTERNAL", "ABORTED"])
-def test_nothing_else_is_tried_again(code):
+def test_nothing_else_is_tried_again(code, connect):
     answer, calls = failing_with(grpc.StatusCode[code], times=9)
     with (
         answering(answer) as address,
-        RecommenderClient(address) as client,
-        pytest.raises((RequestError, grpc.RpcError)),
+        connect(address) as client,
+        pytest.raises((RequestError, ServerFault), match=code) as caught,
     ):
-        client.predict("m", {"x": [1.0]})
+        client.predict(ONE)
     assert len(calls) == 1
+    assert caught.value.code is grpc.StatusCode[code]
+    # what the caller can mend, and nothing else, is the caller's error
+    assert isinstance(caught.value, UserError) == (
+        code in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
+    )
+    assert "\n" not in str(caught.value)
 
 
-def test_tries_end_with_the_retries_and_with_the_deadline():
+def test_tries_end_with_the_retries_and_with_the_deadline(connect):
     answer, calls = failing_with(grpc.StatusCode.UNAVAILABLE, times=99)
     with answering(answer) as address:
-        with RecommenderClient(address, retries=1) as client, pytest.raises(RequestError):
-            client.predict("m", {"x": [1.0]})
+        with connect(address, retries=1) as client, pytest.raises(RequestError):
+            client.predict(ONE)
         assert len(calls) == 2
         begin = time.monotonic()
-        hurried = RecommenderClient(address, timeout=0.5, retries=50)
-        with hurried as client, pytest.raises(RequestError):
-            client.predict("m", {"x": [1.0]})
+        with connect(address, retries=50) as client, pytest.raises(RequestError):
+            client.predict(ONE, timeout=0.5)
         assert time.monotonic() - begin < 5
 
 
-def test_a_slow_server_meets_the_deadline():
+def test_a_slow_server_meets_the_deadline(connect):
     release = threading.Event()
 
     def slow(request, context):
         release.wait(10)
         return messages.PredictResponse()
 
-    with answering(slow) as address, RecommenderClient(address, timeout=0.2) as client:
-        with pytest.raises(RequestError, match=r"0\.2 seconds") as caught:
-            client.predict("m", {"x": [1.0]})
+    with answering(slow) as address, connect(address, timeout=0.2) as client:
+        with pytest.raises(RequestError, match="in time") as caught:
+            client.predict(ONE)
         release.set()
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_a_server_that_starts_a_moment_later_is_reached(bundle):
+def test_a_server_that_starts_a_moment_later_is_reached(bundle, connect):
     port = free_port()
     got = []
 
     def ask():
-        with RecommenderClient(f"127.0.0.1:{port}", timeout=20.0, retries=50) as client:
+        with connect(f"127.0.0.1:{port}", timeout=20.0, retries=50) as client:
             got.extend(client.recommend(["ann"], k=1))
 
     asking = threading.Thread(target=ask)
@@ -203,3 +261,112 @@ def test_a_server_that_starts_a_moment_later_is_reached(bundle):
     with serve(bundle, grpc_port=port):
         asking.join(20)
     assert [item.item_id for item in got[0].items] == ["ann/0"]
+
+
+def listing(request, context):
+    """Answer every user u with the items u/0 and u/1."""
+    users = [user.decode() for user in request.inputs["user_id"].string_val]
+    outputs = {
+        "item_id": [[f"{user}/{rank}" for rank in range(2)] for user in users],
+        "score": np.tile(np.float32([2, 1]), (len(users), 1)),
+        "retrieval_score": np.zeros((len(users), 2), np.float32),
+        "count": np.full(len(users), 2, np.int32),
+    }
+    response = messages.PredictResponse()
+    for name, values in outputs.items():
+        response.outputs[name].CopyFrom(to_tensor(values))
+    return response
+
+
+def test_many_users_are_split_and_joined_in_order(connect):
+    sizes = []
+
+    def answer(request, context):
+        sizes.append(len(request.inputs["user_id"].string_val))
+        return listing(request, context)
+
+    users = [f"u{n}" for n in range(23)]
+    with answering(answer) as address, connect(address, max_batch=10) as client:
+        lists = client.recommend(users, k=1)
+    assert sizes == [10, 10, 3]
+    assert [one.user_id for one in lists] == users
+    assert [one.items[0].item_id for one in lists] == [f"{user}/0" for user in users]
+
+
+def test_the_timeout_holds_for_all_the_parts_together(connect):
+    calls = []
+
+    def slow(request, context):
+        calls.append(request)
+        time.sleep(0.15)
+        return listing(request, context)
+
+    users = [f"u{n}" for n in range(100)]
+    with (
+        answering(slow) as address,
+        connect(address, max_batch=1) as client,
+        pytest.raises(RequestError) as caught,
+    ):
+        client.recommend(users, k=1, timeout=0.5)
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert len(calls) <= 4
+
+
+def test_an_answer_that_is_no_tensor_is_the_servers_fault(connect):
+    def answer(request, context):
+        response = messages.PredictResponse()
+        response.outputs["x"].dtype = 1
+        response.outputs["x"].tensor_shape.dim.add().size = 1 << 40
+        return response
+
+    with (
+        answering(answer) as address,
+        connect(address) as client,
+        pytest.raises(ServerFault, match="no tensor"),
+    ):
+        client.predict(ONE)
+
+
+def test_a_batch_of_nobody_asks_nobody(connect):
+    with connect(f"127.0.0.1:{free_port()}") as client:
+        assert client.recommend([], k=1) == []
+    with pytest.raises(UserError, match="max_batch is 0"):
+        RecommenderClient("localhost:1", max_batch=0)
+
+
+def test_one_connection_serves_many_calls(connect):
+    peers = set()
+
+    def answer(request, context):
+        peers.add(context.peer())
+        return listing(request, context)
+
+    with answering(answer) as address, connect(address, max_batch=1) as client:
+        for _ in range(3):
+            client.recommend(["ann", "bob"], k=1)
+    assert len(peers) == 1
+
+
+def test_threads_share_a_client(server):
+    with RecommenderClient(server.address) as client, futures.ThreadPoolExecutor(8) as pool:
+        users = [f"user {n}" for n in range(40)]
+        lists = pool.map(lambda user: client.recommend([user], k=1)[0], users)
+        assert [one.items[0].item_id for one in lists] == [f"{user}/0" for user in users]
+
+
+def test_calls_run_side_by_side_in_asyncio():
+    together = threading.Barrier(2, timeout=5)
+
+    def answer(request, context):
+        together.wait()
+        return listing(request, context)
+
+    async def both(address):
+        async with AsyncRecommenderClient(address) as client:
+            return await asyncio.gather(
+                client.recommend(["ann"], k=1), client.recommend(["bob"], k=1)
+            )
+
+    with answering(answer) as address:
+        ann, bob = asyncio.run(both(address))
+    assert (ann[0].user_id, bob[0].user_id) == ("ann", "bob")

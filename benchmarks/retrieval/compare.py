@@ -1,0 +1,184 @@
+"""Compare Tandem's retriever with what a user would otherwise pick, in one run.
+
+Every contender learns from the retrieval and ranking windows, is tuned on the validation window by
+NDCG@10 over the grid at the top of its file, and is judged on the test window once, in a process of
+its own. All get the same queries; histories roll up to each query; seen items (unless repeats are
+kept) and items that had not yet appeared are left out.
+
+    python -m benchmarks.retrieval.compare --data ml-latest-small --seeds 5
+
+A run that was stopped goes on where it stood; another --out starts anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.retrieval import contenders, datasets
+from benchmarks.retrieval.contender import Contender
+from benchmarks.retrieval.machine import machine, machine_lines
+from benchmarks.retrieval.report import as_json, markdown, plot
+from benchmarks.retrieval.results import Comparison, compare, seeds_of
+from interactions.errors import UserError
+
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step of one contender, and the file that says it is done."""
+
+    data: str
+    name: str
+    step: tuple[str, ...]
+    done: Path
+    environment: dict[str, str]
+
+
+def run(
+    data: Sequence[str],
+    models: Sequence[str],
+    *,
+    seeds: int,
+    out: Path,
+    quick: bool,
+    console: Console,
+) -> list[Comparison]:
+    """Run what is not yet done, write tables, JSON and plot into `out`, return the figures.
+
+    Raises `UserError` for unknown names, data that is not there, and an `out` of other settings.
+    """
+    subjects = {name: contenders.contender(name) for name in models}
+    _open(out, quick=quick)
+    problems = {}
+    for name in data:
+        console.print(f"[bold]{datasets.ABOUT.get(name, name)}[/bold]")
+        problems[name] = datasets.prepare(name, out / name, console=console)
+    jobs = [
+        job
+        for name in data
+        for model, subject in subjects.items()
+        for job in _jobs(name, model, subject, seeds=seeds, out=out)
+    ]
+    _work([job for job in jobs if not job.done.exists()], out=out, quick=quick, console=console)
+    comparisons = [
+        compare(name, problem, folder=out / name, models=models, seeds=seeds)
+        for name, problem in problems.items()
+    ]
+    _write(comparisons, out=out)
+    return comparisons
+
+
+def _jobs(data: str, name: str, subject: Contender, *, seeds: int, out: Path) -> list[Job]:
+    folder, environment = out / data / name, dict(subject.environment)
+    jobs = [Job(data, name, ("tune",), folder / "choice.json", environment)]
+    return (jobs if subject.tuned else []) + [
+        Job(data, name, ("judge", str(seed)), folder / f"seed-{seed}.json", environment)
+        for seed in seeds_of(subject, seeds)
+    ]
+
+
+def _work(jobs: Sequence[Job], *, out: Path, quick: bool, console: Console) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task("", total=len(jobs))
+        for job in jobs:
+            progress.update(task, description=f"{job.data}: {job.name}, {' '.join(job.step)}")
+            _run(job, out=out, quick=quick)
+            progress.advance(task)
+        progress.update(task, description="done")
+
+
+def _run(job: Job, *, out: Path, quick: bool) -> None:
+    command = [
+        *(sys.executable, "-m", "benchmarks.retrieval.contest"),
+        *(str((out / job.data).resolve()), job.name, *job.step),
+        *(["--quick"] if quick else []),
+    ]
+    ended = subprocess.run(
+        command,
+        cwd=datasets.ROOT,
+        env=os.environ | job.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode == 2:
+        raise UserError(ended.stderr.strip().splitlines()[-1].removeprefix("error: "))
+    if ended.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}")
+
+
+def _open(out: Path, *, quick: bool) -> None:
+    """Refuse to mix quick figures with real ones."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / SETTINGS
+        if not path.exists():
+            path.write_text(json.dumps({"quick": quick, "machine": machine()}, indent=1) + "\n")
+        if json.loads(path.read_text(encoding="utf-8"))["quick"] != quick:
+            other = "without" if quick else "with"
+            raise UserError(f"{out} holds figures made {other} --quick; name another --out")
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written ({error.strerror}); name another --out"
+        ) from error
+
+
+def _write(comparisons: Sequence[Comparison], *, out: Path) -> None:
+    parts = ["# Retrieval, compared in one run", "\n".join(machine_lines())]
+    text = "\n\n".join([*parts, *(markdown(one) for one in comparisons)])
+    (out / "compare.md").write_text(text, encoding="utf-8")
+    content = {"machine": machine(), "data": [as_json(one) for one in comparisons]}
+    (out / "compare.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    plot(comparisons, out / "compare.png")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", nargs="+", default=None, help=", ".join(datasets.NAMES))
+    parser.add_argument("--models", nargs="+", default=contenders.NAMES)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/retrieval"))
+    parser.add_argument(
+        "--quick", action="store_true",
+        help="a tiny generated data set and the first settings of each grid",
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    console = Console()
+    data = arguments.data or (("quick",) if arguments.quick else datasets.NAMES)
+    try:
+        if arguments.seeds < 1:
+            raise UserError(f"--seeds {arguments.seeds}: give at least one")
+        run(
+            data,
+            arguments.models,
+            seeds=arguments.seeds,
+            out=arguments.out,
+            quick=arguments.quick,
+            console=console,
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(Markdown((arguments.out / "compare.md").read_text(encoding="utf-8")))
+    for name in ("compare.md", "compare.json", "compare.png"):
+        console.print(f"{arguments.out / name}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

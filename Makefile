@@ -6,7 +6,7 @@ PACKAGES := tandem serving batch export retrieval ranking training evaluation fe
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all benchmark-retrieval check format lock clean
+.PHONY: help demo test test-all benchmark-retrieval check audit format lock clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ check: .venv/installed  ## format, lint, types and import contracts, as CI runs 
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+audit: .venv/installed  ## look the locked packages up in the advisories that pip-audit knows; needs its network
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 format: .venv/installed  ## rewrite the sources in the house's format
 	$(BIN)/ruff format .

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 from export.signatures import MODELS, RECOMMENDER
 
 MODELS_CONFIG, BATCHING_CONFIG = "models.config", "batching.config"
-MONITORING_CONFIG = "monitoring.config"
+MONITORING_CONFIG, COMPOSE = "monitoring.config", "docker-compose.yml"
 
 _MODEL = """\
 config {{
@@ -31,13 +32,63 @@ prometheus_config {
 }
 """
 
+# The image has bash and no curl: the health check speaks HTTP over bash's own sockets.
+_COMPOSE = """\
+# The official TF Serving of the TensorFlow that wrote these models, with this folder mounted:
+#   docker compose -f BUNDLE/docker-compose.yml up --detach --wait
+# gRPC on 8500, REST on 8501, metrics on 8501/monitoring/prometheus/metrics; on this machine only,
+# unless TANDEM_HOST names another interface.
+name: tandem
+services:
+  serving:
+    image: ${{TF_SERVING_IMAGE:-tensorflow/serving:{tensorflow}}}
+    command:
+      - --model_config_file=/models/{models_config}
+      - --model_config_file_poll_wait_seconds=30
+      - --enable_batching=true
+      - --batching_parameters_file=/models/{batching_config}
+      - --monitoring_config_file=/models/{monitoring_config}
+    ports:
+      - "${{TANDEM_HOST:-127.0.0.1}}:${{TANDEM_GRPC_PORT:-8500}}:8500"
+      - "${{TANDEM_HOST:-127.0.0.1}}:${{TANDEM_REST_PORT:-8501}}:8501"
+    volumes:
+      - type: bind
+        source: .
+        target: /models
+        read_only: true
+    healthcheck:
+      test:
+        - CMD
+        - bash
+        - -c
+        - >-
+          exec 3<>/dev/tcp/127.0.0.1/8501 &&
+          printf 'GET /v1/models/{recommender} HTTP/1.0\\r\\n\\r\\n' >&3 &&
+          grep -q AVAILABLE <&3
+      interval: 5s
+      timeout: 5s
+      retries: 3
+      start_period: 120s
+    security_opt:
+      - no-new-privileges:true
+    stop_grace_period: 30s
+    restart: unless-stopped
+"""
+
 
 def serving_files(*, max_batch: int) -> dict[str, str]:
-    """Return the contents of the three files by name; `max_batch` is what was warmed up."""
+    """Return the contents of the four files by name; `max_batch` is what was warmed up."""
     return {
         MODELS_CONFIG: _models_config(),
         BATCHING_CONFIG: _BATCHING.format(max_batch=max_batch),
         MONITORING_CONFIG: _MONITORING,
+        COMPOSE: _COMPOSE.format(
+            tensorflow=version_of("tensorflow"),
+            models_config=MODELS_CONFIG,
+            batching_config=BATCHING_CONFIG,
+            monitoring_config=MONITORING_CONFIG,
+            recommender=RECOMMENDER,
+        ),
     }
 
 

@@ -9,6 +9,8 @@ from serving.client_tls import ClientTls
 from serving.dialogue import METHODS, Method
 
 _OPTIONS = (
+    # A name with several addresses is several servers: ask them in turn.
+    ("grpc.lb_policy_name", "round_robin"),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # gRPC waits a second before it knocks again; the clients' retries come sooner than that.

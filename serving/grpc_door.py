@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from serving.admission import asker_is_there
 from serving.apis import (
     ClassificationRequest,
     GetModelMetadataRequest,
@@ -94,6 +95,7 @@ def _handler(
         try:
             if not api:
                 return method(message)
+            asker_is_there.set(context.is_active)
             left = context.time_remaining()
             return method(message, deadline=None if left is None else began + left)
         except ServingError as error:

@@ -17,11 +17,14 @@ import structlog
 _FRAMES = 12
 
 
-def configure_logs(stream: TextIO = sys.stderr, *, level: str = "INFO") -> None:
+def configure_logs(stream: TextIO | None = None, *, level: str = "INFO") -> None:
     """Send what this process logs (structlog and logging) to `stream`, in place of all handlers.
+
+    Without one, to the standard error as it is now.
 
     Raises ValueError for a `level` that logging does not know.
     """
+    stream = sys.stderr if stream is None else stream
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -46,5 +46,9 @@ class ServerOptions:
     monitoring_config_file: Path | None = None
     tensorflow_session_parallelism: int = 0
     """Threads within one operation; 0 lets TensorFlow choose."""
+    exposure_log: Path | None = None
+    """A folder for a sample of what is served, with users' ids; None keeps nothing."""
+    exposure_log_share: float = 0.01
+    exposure_log_places: int = 10
     max_queued_requests: int = 0
     """Requests that may wait for a worker before RESOURCE_EXHAUSTED; 0 lets the server choose."""

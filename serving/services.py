@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from serving import inference
@@ -25,18 +25,28 @@ class Services:
 
     Every method takes a message of `tensorflow_serving.apis` and returns one, and raises
     ServingError with TF Serving's code and text. `deadline` is in seconds of `time.monotonic`;
-    None waits as long as it takes.
+    None waits as long as it takes. `predicted` is told of each PredictRequest and its answer.
     """
 
-    def __init__(self, table: ServableTable, rollout: Rollout) -> None:
+    def __init__(
+        self,
+        table: ServableTable,
+        rollout: Rollout,
+        *,
+        predicted: Callable[[Any, Any], None] | None = None,
+    ) -> None:
         self._table = table
         self._rollout = rollout
+        self._predicted = predicted
 
     def predict(self, request: Any, *, deadline: float | None = None) -> Any:
         """PredictRequest -> PredictResponse."""
         _check_spec(request)
         with self._table.use(request.model_spec) as model:
-            return inference.predict(model, request, deadline=deadline)
+            response = inference.predict(model, request, deadline=deadline)
+        if self._predicted is not None:
+            self._predicted(request, response)
+        return response
 
     def classify(self, request: Any, *, deadline: float | None = None) -> Any:
         """ClassificationRequest -> ClassificationResponse."""

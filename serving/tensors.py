@@ -138,12 +138,15 @@ def _as_bytes(value: Any) -> bytes:
     raise ValueError(f"a tensor of strings cannot hold {value!r}")
 
 
+_MOST_AXES = 32
+"""TensorFlow allows 254, but ends the process at 33 of strings that come in from Python."""
+
+
 def _shape(tensor: Any) -> tuple[int, ...]:
     if tensor.tensor_shape.unknown_rank:
         raise ValueError("the tensor's shape has no known rank")
     shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
-    # NumPy has 64 dimensions at most, TensorFlow 254.
-    if len(shape) > 64 or any(size < 0 for size in shape):
+    if len(shape) > _MOST_AXES or any(size < 0 for size in shape):
         raise ValueError(f"the tensor's shape {shape[:8]} is not allowed")
     return shape
 

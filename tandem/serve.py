@@ -113,6 +113,15 @@ def _seconds(name: str, *, help: str, default: float) -> Callable[..., Any]:
 @_file("--ssl-config-file", help="TLS for gRPC; a text file of SSLConfig.")
 @_switch("--enable-grpc-healthcheck-service", help="Answer gRPC health checks.")
 @_switch("--enable-grpc-reflection", help="Tell gRPC clients what there is.")
+@_file("--exposure-log", help="Folder for a sample of what is served, with users' ids.")
+@click.option(
+    "--exposure-log-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.01,
+    show_default=True,
+    help="Share of the lists that is logged.",
+)
+@_count("--exposure-log-places", default=10, least=1, help="Places of a list that count as shown.")
 @_seconds("--drain-seconds", default=10.0, help="Time for what is under way after SIGTERM.")
 def serve(rest_port: int, rest_api_port: int | None, drain_seconds: float, **given: Any) -> None:
     """Answer as TF Serving does, for the models of BUNDLE or of --model_config_file.

@@ -19,8 +19,9 @@ class LazyAdamW(tf.keras.optimizers.Adam):
     A dense gradient is applied as Keras's AdamW does. Of a table whose gradient is a
     tf.IndexedSlices, only the rows in it change: they, and their moments, are gathered, updated,
     decayed and scattered back; the others stay as they are, moments included. Bias is corrected by
-    the global step, as in TensorFlow Addons' LazyAdam. Variables of one dimension, and those named
-    bias, are not decayed.
+    how often the row itself was used: by the global step, as in TensorFlow Addons' LazyAdam, a row
+    that is used now and then would take steps several times the learning rate. Variables of one
+    dimension, and those named bias, are not decayed.
 
     The gradient of `tf.gather(variable, ids)` and of `tf.nn.embedding_lookup` is sparse, also in a
     tf.function, where they are given the variable itself. It becomes dense, and the step's cost
@@ -34,6 +35,16 @@ class LazyAdamW(tf.keras.optimizers.Adam):
         self._decay = weight_decay
         self.gradient_norm = tf.Variable(tf.zeros([]), trainable=False, name="gradient_norm")
         """Global norm of the last step's gradients, before clipping; a scalar float32."""
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        """Create the moments, and of every table how often each row was used."""
+        if getattr(self, "_built", False):
+            return  # Keras asks at each step
+        super().build(var_list)
+        self._uses = [
+            tf.Variable(tf.zeros(variable.shape[:1] if len(variable.shape) > 1 else [0]))
+            for variable in var_list
+        ]
 
     def update_step(self, gradient: Gradient, variable: tf.Variable) -> None:
         """Update one variable; `gradient` has its shape, or is of some of its rows, each once."""
@@ -49,15 +60,17 @@ class LazyAdamW(tf.keras.optimizers.Adam):
         place = self._index_dict[self._var_key(variable)]
         first, second = self._momentums[place], self._velocities[place]
         rows, values = gradient.indices, gradient.values
-        steps = tf.cast(self.iterations + 1, tf.float32)
-        correction = tf.sqrt(1.0 - self.beta_2**steps) / (1.0 - self.beta_1**steps)
+        uses = tf.gather(self._uses[place], rows) + 1.0
+        correction = tf.sqrt(1.0 - self.beta_2**uses) / (1.0 - self.beta_1**uses)
         mean, square = tf.gather(first, rows), tf.gather(second, rows)
         mean += (values - mean) * (1.0 - self.beta_1)
         square += (tf.square(values) - square) * (1.0 - self.beta_2)
         old = tf.gather(variable, rows)
-        change = mean * (self.learning_rate * correction) / (tf.sqrt(square) + self.epsilon)
+        rate = self.learning_rate * tf.reshape(correction, [-1] + [1] * (len(old.shape) - 1))
+        change = mean * rate / (tf.sqrt(square) + self.epsilon)
         new = old - old * decay * self.learning_rate - change
-        for target, value in ((first, mean), (second, square), (variable, new)):
+        kept = (self._uses[place], uses), (first, mean), (second, square), (variable, new)
+        for target, value in kept:
             target.scatter_update(tf.IndexedSlices(value, rows))
 
     def get_config(self) -> dict[str, Any]:

@@ -69,9 +69,9 @@ def run(
         job
         for name in data
         for model, subject in subjects.items()
-        for job in _jobs(name, model, subject, seeds=seeds, out=out)
+        for job in _jobs(name, model, subject, seeds=seeds, out=out, quick=quick)
     ]
-    _work([job for job in jobs if not job.done.exists()], out=out, quick=quick, console=console)
+    _work([job for job in jobs if not job.done.exists()], out=out, console=console)
     comparisons = [
         compare(name, problem, folder=out / name, models=models, seeds=seeds)
         for name, problem in problems.items()
@@ -80,31 +80,32 @@ def run(
     return comparisons
 
 
-def _jobs(data: str, name: str, subject: Contender, *, seeds: int, out: Path) -> list[Job]:
+def _jobs(
+    data: str, name: str, subject: Contender, *, seeds: int, out: Path, quick: bool
+) -> list[Job]:
     folder, environment = out / data / name, dict(subject.environment)
     jobs = [Job(data, name, ("tune",), folder / "choice.json", environment)]
-    return (jobs if subject.tuned else []) + [
+    return (jobs if subject.tuned and not quick else []) + [
         Job(data, name, ("judge", str(seed)), folder / f"seed-{seed}.json", environment)
         for seed in seeds_of(subject, seeds)
     ]
 
 
-def _work(jobs: Sequence[Job], *, out: Path, quick: bool, console: Console) -> None:
+def _work(jobs: Sequence[Job], *, out: Path, console: Console) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task("", total=len(jobs))
         for job in jobs:
             progress.update(task, description=f"{job.data}: {job.name}, {' '.join(job.step)}")
-            _run(job, out=out, quick=quick)
+            _run(job, out=out)
             progress.advance(task)
         progress.update(task, description="done")
 
 
-def _run(job: Job, *, out: Path, quick: bool) -> None:
+def _run(job: Job, *, out: Path) -> None:
     command = [
         *(sys.executable, "-m", "benchmarks.retrieval.contest"),
         *(str((out / job.data).resolve()), job.name, *job.step),
-        *(["--quick"] if quick else []),
     ]
     ended = subprocess.run(
         command,

@@ -1,10 +1,11 @@
 """One contender in a process of its own, so that its peak memory is its own.
 
-    python -m benchmarks.retrieval.contest FOLDER NAME tune [--quick]
-    python -m benchmarks.retrieval.contest FOLDER NAME judge SEED [--quick]
+    python -m benchmarks.retrieval.contest FOLDER NAME tune
+    python -m benchmarks.retrieval.contest FOLDER NAME judge SEED
 
 FOLDER holds a data set made by `datasets.prepare`. `tune` leaves NAME/choice.json in it, `judge`
-NAME/seed-SEED.json and the lists, NAME/seed-SEED.npy. `compare` runs both.
+NAME/seed-SEED.json and the lists, NAME/seed-SEED.npy; what was not tuned is judged with the first
+settings of its grid. `compare` runs both.
 """
 
 from __future__ import annotations
@@ -58,14 +59,14 @@ class Measured:
     curve: list[dict[str, float]]
 
 
-def tune(problem: Problem, subject: Contender, *, quick: bool) -> Choice:
-    """Try the contender's grid (the first pair alone where `quick`) on the validation queries."""
+def tune(problem: Problem, subject: Contender) -> Choice:
+    """Try the contender's grid on the validation queries."""
     started = time.perf_counter()
     queries = problem.tuning_queries()
     tried: list[dict[str, Any]] = []
-    for training in subject.training[: 1 if quick else None]:
+    for training in subject.training:
         fitted = subject.fit(problem, training, 0)
-        for asking in subject.asking[: 1 if quick else None]:
+        for asking in subject.asking:
             ndcg = mean_ndcg(fitted.rank(queries, asking), queries)
             tried.append({"training": dict(training), "asking": dict(asking), "ndcg@10": ndcg})
     best = max(tried, key=lambda one: one["ndcg@10"])
@@ -96,10 +97,10 @@ def judge(problem: Problem, subject: Contender, choice: Choice, *, seed: int, pa
     _write(path, asdict(measured))
 
 
-def read_choice(folder: Path) -> Choice:
-    """Return what tuning left in a contender's folder; without a grid nothing was to be chosen."""
+def read_choice(subject: Contender, folder: Path) -> Choice:
+    """Return what tuning left in a contender's folder, or the first settings of its grid."""
     if not (folder / "choice.json").exists():
-        return Choice({}, {}, 0.0, [])
+        return Choice(dict(subject.training[0]), dict(subject.asking[0]), 0.0, [])
     return Choice(**json.loads((folder / "choice.json").read_text(encoding="utf-8")))
 
 
@@ -128,7 +129,6 @@ def main() -> int:
     parser.add_argument("name")
     parser.add_argument("step", choices=("tune", "judge"))
     parser.add_argument("seed", type=int, nargs="?", default=0)
-    parser.add_argument("--quick", action="store_true", help="the first settings of the grid only")
     arguments = parser.parse_args()
     folder = arguments.folder / arguments.name
     folder.mkdir(exist_ok=True)
@@ -136,11 +136,11 @@ def main() -> int:
         subject = contender(arguments.name)
         problem = find(arguments.folder, console=Console(quiet=True))
         if arguments.step == "tune":
-            choice = tune(problem, subject, quick=arguments.quick)
-            _write(folder / "choice.json", asdict(choice))
+            _write(folder / "choice.json", asdict(tune(problem, subject)))
         else:
             path = folder / f"seed-{arguments.seed}.json"
-            judge(problem, subject, read_choice(folder), seed=arguments.seed, path=path)
+            choice = read_choice(subject, folder)
+            judge(problem, subject, choice, seed=arguments.seed, path=path)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

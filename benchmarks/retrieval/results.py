@@ -130,7 +130,7 @@ def _result(
         name=name,
         title=subject.title,
         note=subject.note,
-        choice=read_choice(folder),
+        choice=read_choice(subject, folder),
         runs=tuple(read_measured(folder, seed) for seed in seeds_of(subject, seeds)),
         estimates=means | coverage,
         by_seed={

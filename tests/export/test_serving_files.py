@@ -1,12 +1,14 @@
 import re
+import subprocess
 
 import pytest
+import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from export.serving_files import serving_files
 from features.backend import tf
-from serving.models import LoadedModel
-from serving.versions import read_model_config
+from serving.loading import load_model
+from serving.model_config import model_entries, read_model_config
 
 INT64, BOOL, STRING, MESSAGE = 3, 8, 9, 11
 
@@ -31,8 +33,12 @@ def add(target, fields, package=""):
             one.type_name = f".{package}.{kind}"
 
 
+def entries(file):
+    return model_entries(read_model_config(file))
+
+
 def test_models_config_serves_the_recommender_alone(exported_bundle):
-    (entry,) = read_model_config(exported_bundle.folder / "models.config")
+    (entry,) = entries(exported_bundle.folder / "models.config")
     assert entry.name == "recommender"
     assert str(entry.base_path) == "/models/recommender"
 
@@ -41,7 +47,7 @@ def test_the_other_models_are_there_to_be_uncommented(tmp_path):
     text = serving_files(max_batch=8)["models.config"]
     file = tmp_path / "models.config"
     file.write_text(re.sub(r"^  # ", "  ", text, flags=re.MULTILINE))
-    assert {entry.name for entry in read_model_config(file)} == {
+    assert {entry.name for entry in entries(file)} == {
         "recommender", "retrieval", "ranking",
     }  # fmt: skip
 
@@ -71,6 +77,49 @@ def test_monitoring_config_turns_prometheus_on():
     assert parsed.prometheus_config.path.startswith("/")
 
 
+def compose():
+    return yaml.safe_load(serving_files(max_batch=8)["docker-compose.yml"])["services"]["serving"]
+
+
+def test_compose_mounts_the_bundle_read_only_where_its_files_say_it_is(exported_bundle):
+    service = compose()
+    (mount,) = service["volumes"]
+    assert (mount["source"], mount["read_only"]) == (".", True)
+    flags = dict(flag.removeprefix("--").split("=") for flag in service["command"])
+    named = [value for value in flags.values() if value.startswith("/")]
+    assert len(named) == 3
+    for path in named:
+        assert path.startswith(f"{mount['target']}/")
+        assert (exported_bundle.folder / path.removeprefix(f"{mount['target']}/")).is_file()
+
+
+def test_compose_takes_the_image_of_the_tensorflow_that_wrote_the_bundle(exported_bundle):
+    written_by = exported_bundle.manifest.packages["tensorflow"]
+    assert f"tensorflow/serving:{written_by}}}" in compose()["image"]
+
+
+def test_compose_opens_its_ports_on_this_machine_only():
+    assert all(port.startswith("${TANDEM_HOST:-127.0.0.1}:") for port in compose()["ports"])
+
+
+def test_the_health_check_of_compose_tells_a_server_that_answers(exported_bundle):
+    from serving.options import ServerOptions
+    from serving.server import serve
+
+    command = compose()["healthcheck"]["test"]
+    assert command[0] == "CMD"
+    options = ServerOptions(bundle=exported_bundle.folder, grpc_port=0, rest_api_port=0)
+
+    def healthy(port):
+        words = [word.replace("8501", port) for word in command[1:]]
+        return subprocess.run(words, capture_output=True, timeout=20, check=False).returncode == 0
+
+    with serve(options) as server:
+        port = server.rest_address.rpartition(":")[2]
+        assert healthy(port)
+    assert not healthy(port)
+
+
 @pytest.mark.parametrize(
     ("model", "signatures"),
     [
@@ -93,4 +142,4 @@ def test_warmup_covers_each_signature_at_one_and_the_largest_batch(
         sizes = {tensor.tensor_shape.dim[0].size for tensor in request.inputs.values()}
         found.add((request.model_spec.signature_name, *sizes))
     assert found == {(signature, size) for signature in signatures for size in (1, 8)}
-    LoadedModel(folder).close()  # replays the records, and raises where one fails
+    load_model(folder, name=model, version=1).close()  # replays the records, raises where one fails

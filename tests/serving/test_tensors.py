@@ -90,3 +90,11 @@ def test_unknown_rank_is_refused():
 def test_what_cannot_be_written_is_refused(values):
     with pytest.raises(ValueError):
         to_tensor(values)
+
+
+def test_more_axes_than_the_graph_can_take_are_refused_not_run():
+    tensor = TensorProto(dtype=7)
+    for _ in range(33):
+        tensor.tensor_shape.dim.add().size = 0
+    with pytest.raises(ValueError, match="not allowed"):
+        to_array(tensor)

@@ -112,5 +112,5 @@ def test_export_says_where_the_bundle_is_and_what_comes_next(finished, exported,
     assert "version 1" in told and str(published.folder) in told and "tandem serve" in told
     assert {file.name for file in published.folder.iterdir()} == {
         "manifest.json", "models.config", "batching.config", "monitoring.config",
-        "retrieval", "ranking", "recommender",
+        "docker-compose.yml", "retrieval", "ranking", "recommender",
     }  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import spotrf, spotri
 from scipy.sparse import csr_matrix
 
 from benchmarks.retrieval.contender import Contender, Fitted, Settings, grid
@@ -59,11 +59,15 @@ def _by_users(seen: csr_matrix, regularization: float) -> Propagate:
 
 
 def _inverse(gram: np.ndarray, regularization: float) -> np.ndarray:
-    """Invert gram + regularization I, [n, n] float32."""
-    shifted = np.asarray(gram, np.float32)
+    """Invert gram + regularization I, [n, n] float32, from its Cholesky factor."""
+    shifted = np.array(gram, np.float32, order="F")
     shifted[np.diag_indices_from(shifted)] += regularization
-    factor = cho_factor(shifted, lower=True, overwrite_a=True, check_finite=False)
-    return cho_solve(factor, np.eye(len(gram), dtype=np.float32), check_finite=False)
+    factor, failed = spotrf(shifted, lower=1, overwrite_a=1)
+    assert not failed, "a Gram matrix with a positive number on its diagonal is positive definite"
+    lower, failed = spotri(factor, lower=1, overwrite_c=1)
+    assert not failed, "and so has an inverse"
+    lower = np.tril(lower)
+    return lower + np.tril(lower, -1).T
 
 
 def _fit(problem: Problem, settings: Settings, seed: int) -> Fitted:

@@ -13,15 +13,15 @@ from benchmarks.retrieval.problem import Problem
 from interactions.queries import Queries
 
 IALS_GRID = grid(
-    factors=(32, 64, 128),
-    regularization=(0.1, 3.0, 30.0),
-    alpha=(1.0, 10.0),
+    factors=(16, 32, 64, 128),
+    regularization=(1.0, 3.0, 10.0, 30.0, 100.0),
+    alpha=(1.0, 10.0, 40.0),
     iterations=(15,),
 )
 BPR_GRID = grid(
     factors=(64, 128),
-    learning_rate=(0.01, 0.05),
-    regularization=(0.01, 0.1),
+    learning_rate=(0.003, 0.01, 0.03),
+    regularization=(0.001, 0.01, 0.1),
     iterations=(100,),
 )
 SINGLE_THREADED_BLAS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

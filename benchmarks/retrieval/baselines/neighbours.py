@@ -14,7 +14,7 @@ from interactions.queries import Queries
 
 WEIGHTINGS = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
 """Weights of the user-item matrix whose columns are compared; `cosine` takes it as it is."""
-TRAINING = grid(weighting=tuple(WEIGHTINGS), neighbours=(20, 100, 500))
+TRAINING = grid(weighting=tuple(WEIGHTINGS), neighbours=(20, 100, 500, 2000))
 HALF_LIVES = (1.0, 3.0, 10.0, 30.0)
 """In events back."""
 

@@ -24,15 +24,14 @@ def test_an_unknown_data_set_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_one_command_compares_everything(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.retrieval.compare", "--quick", "--seeds", "2"]
+    command = [sys.executable, "-m", "benchmarks.retrieval.compare", "--quick", "--seeds", "1"]
     ended = subprocess.run(
         [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
     data = json.loads((tmp_path / "compare.json").read_text())["data"][0]
     assert [result["name"] for result in data["results"]] == list(NAMES)
-    seeds = {result["name"]: len(result["runs"]) for result in data["results"]}
-    assert seeds["tandem"] == seeds["tutorial"] == 2
+    assert all(len(result["runs"]) == 1 for result in data["results"])
     assert set(data["pairs"]) == set(NAMES) - {"tandem"}
     assert (tmp_path / "compare.png").stat().st_size > 0
     text = (tmp_path / "compare.md").read_text()

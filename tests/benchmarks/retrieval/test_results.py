@@ -16,7 +16,7 @@ def judged(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("judged")
     for name in ("popularity", "ease"):
         (folder / name).mkdir()
-        choice = contest.tune(tiny, contender(name), quick=True)
+        choice = contest.tune(tiny, contender(name))
         contest._write(folder / name / "choice.json", vars(choice))
         contest.judge(tiny, contender(name), choice, seed=0, path=folder / name / "seed-0.json")
     return results.compare("quick", tiny, folder=folder, models=["popularity", "ease"], seeds=3)
@@ -67,7 +67,7 @@ def test_the_report_has_a_line_per_contender(judged, tmp_path):
     for result in judged.results:
         assert text.count(f"| {result.title} |") == 2  # quality and cost
         assert f"{result.estimates['ndcg@10'].value:.4f}" in text
-    assert "chosen of 1" in text
+    assert "chosen of 6: regularization" in text
     plain = json.dumps(report.as_json(judged), allow_nan=False)
     assert json.loads(plain)["results"][1]["choice"]["training"]
     report.plot([judged], tmp_path / "plot.png")

@@ -24,7 +24,7 @@ def oracle(tiny, asked):
 
 def test_the_best_pair_on_validation_is_chosen_and_test_is_not_looked_at(tiny):
     asked = []
-    choice = contest.tune(tiny, oracle(tiny, asked), quick=False)
+    choice = contest.tune(tiny, oracle(tiny, asked))
     assert choice.training == {"good": True} and choice.asking == {"sharp": True}
     assert len(choice.tried) == 6
     assert max(one["ndcg@10"] for one in choice.tried) == 1.0
@@ -35,7 +35,7 @@ def test_the_best_pair_on_validation_is_chosen_and_test_is_not_looked_at(tiny):
 def test_the_test_window_is_judged_with_the_choice(tiny, tmp_path):
     asked = []
     subject = oracle(tiny, asked)
-    choice = contest.tune(tiny, subject, quick=False)
+    choice = contest.tune(tiny, subject)
     asked.clear()
     contest.judge(tiny, subject, choice, seed=4, path=tmp_path / "seed-4.json")
     assert (tiny.data.windows.window[asked[0].row] == TEST).all()

@@ -93,7 +93,7 @@ class Histories:
         `users` [Q] int32 are rows of the user ids, -1 for an unknown one, who has no history;
         `times` are [Q] int64.
         """
-        starts, ends = self._spans(users, times)
+        starts, ends = self.spans(users, times)
         count = np.minimum(ends - starts, length)
         column = np.arange(length)
         real = column < count[:, None]  # [Q, length]
@@ -125,9 +125,13 @@ class Histories:
 
     def seen_at(self, users: np.ndarray, times: np.ndarray) -> Ragged:
         """Return the distinct items that `users` [Q] int32 chose before `times` [Q] int64."""
-        return self._distinct(*self._spans(users, times))
+        return self._distinct(*self.spans(users, times))
 
-    def _spans(self, users: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def spans(self, users: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where among the events the past of each query begins and ends, [Q] int64 each.
+
+        `users` [Q] int32 and `times` [Q] int64 as in `before`.
+        """
         users, times = np.asarray(users, np.int64), np.asarray(times, np.int64)
         known = users >= 0
         starts = np.where(known, self.offsets[users], 0)

@@ -21,7 +21,7 @@ class RetrievalConfig(Config):
     hidden_dim: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Of what features say."""
-    id_dropout: float = Field(default=0.5, ge=0, lt=1)
+    id_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of ids hidden in training where there is content, which must carry what an unknown id
     cannot."""
     use_user_id: bool = False
@@ -40,18 +40,18 @@ class RetrievalConfig(Config):
     temperature: float = Field(default=0.2, gt=0)
     """Divides the cosine of query and candidate at first."""
     learn_temperature: bool = True
-    loss: Literal["auto", "full", "sampled"] = "auto"
-    """Softmax over all items, or over a sample; `auto` takes all of a catalogue that is small."""
     negatives: NegativesConfig = NegativesConfig()
-    """Where the sampled softmax takes its negatives."""
+    """Where the softmax takes its negatives; a small catalogue is taken whole."""
     correct_positive: bool = False
     """Correct the chosen item's own logit for how often it is drawn too, as classical logQ does."""
-    batch_events: int = Field(default=4096, ge=1)
+    batch_events: int = Field(default=2048, ge=1)
     """Events in a batch, about: whole windows of users' histories, each event a query."""
     max_minutes: float = Field(default=40.0, gt=0)
     """Budget of the whole stage, which trains two retrievers: the first may take half of it, and
     the second takes as many steps."""
-    schedule: ScheduleConfig = ScheduleConfig(learning_rate=3e-3, max_epochs=100, patience=5)
+    schedule: ScheduleConfig = ScheduleConfig(
+        learning_rate=3e-3, warmup_steps=100, average=0.99, max_epochs=100, patience=5
+    )
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

@@ -108,24 +108,27 @@ class Retriever(tf.Module):
         users: tf.Tensor,
         context: Mapping[str, tf.Tensor],
         time: tf.Tensor,
+        window: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Embed queries.
 
         Args:
-            history: [B, H, D] float, `embed_history_items` of what was chosen, oldest first.
-            history_time: [B, H] int64, when, in microseconds since 1970.
-            count: [B] int32, how many of the H are real.
+            history: [W, H, D] float, `embed_history_items` of what was chosen, oldest first.
+            history_time: [W, H] int64, when, in microseconds since 1970.
+            count: [B] int32, how many events of its history a query knows.
             users: [B] int32, user rows, -1 is unknown.
             context: by feature, [B] or [B, width], encoded.
             time: [B] int64, when the query is asked.
+            window: [B] int32, the history of each query; None where each has its own, W = B.
 
         Returns:
             [B, D + 1] float; its product with an item's embedding is the score.
         """
         states = self.history.states(history, history_time if self._has_times else None)
-        encoded = tf.gather(states, count, batch_dims=1)
+        window = tf.range(tf.shape(count)[0]) if window is None else window
+        encoded = tf.gather_nd(states, tf.stack([window, count], axis=1))
         last = tf.maximum(count - 1, 0)
-        previous = tf.gather(history_time, last, batch_dims=1)
+        previous = tf.gather_nd(history_time, tf.stack([window, last], axis=1))
         asked = Asked(users, context, time, previous, count > 0)
         vector = self.query_tower(encoded, asked)
         return tf.concat([vector, tf.ones_like(vector[:, :1])], axis=1)

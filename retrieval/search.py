@@ -15,6 +15,7 @@ from interactions.queries import Queries
 from interactions.ragged import Ragged, take
 from retrieval.index import NOTHING, ExactIndex, Found, exclude
 from retrieval.model import Retriever
+from retrieval.shared_histories import Pass, passes
 from retrieval.standard_scores import CatalogueMoments, SlotMoments
 
 _CHUNK = 256
@@ -81,10 +82,10 @@ class Searcher:
 
     def embed(self, queries: Queries) -> np.ndarray:
         """Embed queries with their histories as they stood, [queries, D + 1] float32."""
-        parts = [self._embed_chunk(queries.take(index)).numpy() for index in _chunks(len(queries))]
-        return (
-            np.concatenate(parts) if parts else np.zeros((0, self.embeddings.shape[1]), np.float32)
-        )
+        vectors = np.zeros((len(queries), self.embeddings.shape[1]), np.float32)
+        for part in passes(self._histories, queries, length=self.retriever.config.history):
+            vectors[part.query] = self._embed_pass(part, queries.take(part.query)).numpy()
+        return vectors
 
     def search(self, queries: Queries, *, k: int, seen: Ragged) -> Retrieved:
         """Find the best k items of each query among those that had appeared by then.
@@ -93,28 +94,32 @@ class Searcher:
         """
         width = min(k, len(self.embeddings))
         items, scores = [np.zeros((0, width), np.int32)], [np.zeros((0, width), np.float32)]
+        embedded = self.embed(queries)
         for index in _chunks(len(queries)):
-            part, out = queries.take(index), take(seen, index)
+            part, out, vectors = queries.take(index), take(seen, index), embedded[index]
             excluded = tf.RaggedTensor.from_row_splits(
                 out.items.astype(np.int32), out.offsets, validate=False
             )
             slots = self.retriever.trends.slot(part.time)
-            vectors = self._embed_chunk(part)
             found = self._search(
-                vectors, tf.constant(slots), tf.constant(part.time, tf.int64), excluded, k=k
+                tf.constant(vectors),
+                tf.constant(slots),
+                tf.constant(part.time, tf.int64),
+                excluded,
+                k=k,
             )
             items.append(found.item.numpy())
-            standard = self._standardised(found.score.numpy(), vectors.numpy(), slots)
+            standard = self._standardised(found.score.numpy(), vectors, slots)
             scores.append(np.where(items[-1] >= 0, standard, np.float32(NOTHING)))
         return Retrieved(np.concatenate(items), np.concatenate(scores))
 
     def score(self, queries: Queries, items: np.ndarray) -> np.ndarray:
         """Score given item rows [queries, C] (-1: score 0), [queries, C] float32, standardised."""
         scores = np.zeros(items.shape, np.float32)
+        embedded = self.embed(queries)
         for index in _chunks(len(queries)):
-            part, chosen = queries.take(index), items[index]
+            part, chosen, vectors = queries.take(index), items[index], embedded[index]
             slots = self.retriever.trends.slot(part.time)
-            vectors = self._embed_chunk(part).numpy()
             raw = np.einsum("qd,qcd->qc", vectors, self.embeddings[chosen])
             raw += self._slot_bias[slots[:, np.newaxis], chosen]
             scores[index] = self._standardised(raw, vectors, slots)
@@ -124,20 +129,18 @@ class Searcher:
         mean, std = self._slot_moments.scale(vectors, slots)
         return ((raw - mean[:, np.newaxis]) / std[:, np.newaxis]).astype(np.float32)
 
-    def _embed_chunk(self, queries: Queries) -> tf.Tensor:
-        history = self._histories.before(
-            queries.user, queries.time, length=self.retriever.config.history
-        )
+    def _embed_pass(self, part: Pass, queries: Queries) -> tf.Tensor:
         context = {
             name: tf.constant(values[queries.row]) for name, values in self.context.arrays.items()
         }
         return self._embed_queries(
-            tf.constant(self.history_embeddings[history.items]),
-            tf.constant(history.times, tf.int64),
-            tf.constant(history.count, tf.int32),
+            tf.constant(self.history_embeddings[part.items]),
+            tf.constant(part.times, tf.int64),
+            tf.constant(part.count),
             tf.constant(queries.user, tf.int32),
             context,
             tf.constant(np.minimum(queries.time, self._now), tf.int64),
+            tf.constant(part.window),
         )
 
     def _embed_catalogue(self, embed: Callable[[tf.Tensor], tf.Tensor]) -> np.ndarray:

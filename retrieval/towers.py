@@ -95,7 +95,10 @@ class QueryTower(tf.keras.layers.Layer):
         self._about = FeatureEmbedding(about, dim=dim, name="about") if about else None
         self._context = FeatureEmbedding(context, dim=dim, name="context") if context else None
         self._moment: Any = Moment(dim) if has_times else None
-        self._mix = tf.keras.layers.Dense(config.embedding_dim, use_bias=False)
+        # at first a query is what its history is, so that items near to it are found from the start
+        self._mix = tf.keras.layers.Dense(
+            config.embedding_dim, use_bias=False, kernel_initializer="identity"
+        )
         self._hidden = tf.keras.layers.Dense(config.hidden_dim, activation="relu")
         self._out = tf.keras.layers.Dense(config.embedding_dim, kernel_initializer="zeros")
         # learnt: how much taste weighs against popularity differs between data sets

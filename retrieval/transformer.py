@@ -41,6 +41,7 @@ class TransformerHistory(tf.keras.layers.Layer):
         )
         self._scale = self.add_weight(name="input_scale", shape=[1], initializer="ones")
         self._norm = self.add_weight(name="norm_scale", shape=[dim], initializer="ones")
+        self._taste = self.add_weight(name="taste_scale", shape=[dim], initializer="ones")
 
     def states(
         self, embeddings: tf.Tensor, times: tf.Tensor | None, seed: tf.Tensor | None = None
@@ -50,6 +51,9 @@ class TransformerHistory(tf.keras.layers.Layer):
         start = tf.broadcast_to(self._start, tf.stack([windows, 1, self._dim]))
         # unit vectors -> entries of size 1, which the norms and the dropout expect
         hidden = tf.concat([start, embeddings], axis=1) * self._scale * self._dim**0.5
+        # what a user likes at all, which attention would take long to find by itself
+        count = tf.cast(tf.range(1, tf.shape(hidden)[1] + 1), hidden.dtype)
+        taste = tf.cumsum(hidden, axis=1) / count[tf.newaxis, :, tf.newaxis]
         hidden = dropout(hidden, self._rate, seed, salt=21)
         gaps = None
         if times is not None:
@@ -58,7 +62,7 @@ class TransformerHistory(tf.keras.layers.Layer):
             gaps = gap_buckets(times[:, :, tf.newaxis] - times[:, tf.newaxis, :])
         for block in self._blocks:
             hidden = block(hidden, gaps, seed)
-        return _norm(hidden, self._norm)
+        return _norm(hidden, self._norm) + _norm(taste, self._taste)
 
 
 class TransformerBlock(tf.keras.layers.Layer):

@@ -18,10 +18,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.retrieval.ours import Learning
+from benchmarks.retrieval.problem import Problem
 from interactions import storage
 from interactions.config import DataConfig
 from interactions.log import NEVER, EventLog
 from interactions.split import RETRIEVAL, Windows
+from tandem.config import TandemConfig
+from tandem.data import Data
 
 PER_USER = 50
 """Events of each user."""
@@ -54,9 +58,12 @@ class Cost:
     """Anonymous memory before training: libraries and the catalogue's ids."""
     resident_mib: float
     """Peak of all resident memory; it counts pages of the mapped log too."""
-    preparation_seconds: float
-    """Encoding and whatever else comes before the first step."""
+    short_seconds: float
+    """The first training, of `SHORT` steps, with encoding and whatever else comes before a step."""
     seconds_per_event: float
+    """Of the further steps of a longer training."""
+    cpu_seconds_per_event: float
+    """The same of all cores together; on a busy machine the steadier figure."""
 
 
 def generate(size: Size, folder: Path, *, seed: int) -> None:
@@ -103,13 +110,7 @@ def generate(size: Size, folder: Path, *, seed: int) -> None:
 
 
 def train(size: Size, folder: Path, *, steps: int) -> Cost:
-    """Train the default retriever for `SHORT` and for `SHORT` + `steps` steps on a stored log."""
-    # only here, so that generating needs no TensorFlow
-    from benchmarks.retrieval.ours import Learning
-    from benchmarks.retrieval.problem import Problem
-    from tandem.config import TandemConfig
-    from tandem.data import Data
-
+    """Train the default retriever for `SHORT` and for `steps` further steps on a stored log."""
     stored = storage.load(folder / "log")
     assert stored.windows is not None, "a generated log is stored with its windows"
     config = TandemConfig(data=DataConfig(events="generated"))
@@ -117,26 +118,43 @@ def train(size: Size, folder: Path, *, steps: int) -> Cost:
     idle = _anonymous_mib()
     watch = _Watch()
     watch.start()
-    started = time.perf_counter()
-    learning = Learning(problem, problem.rows, folder=folder / "short")
-    retriever, _ = learning.fit(config.retrieval, seed=0, steps=SHORT)
-    short = learning.seconds
-    preparation = time.perf_counter() - started - short
-    weights = sum(one.shape.num_elements() for one in retriever.trainable_variables)
-    del retriever
-    longer = Learning(problem, problem.rows, folder=folder / "long")
-    longer.fit(config.retrieval, seed=0, steps=SHORT + steps)
+    # the first training is the cold one; of the other two, all but the further steps is the same
+    cold, short, long = (
+        _training(problem, folder / name, steps=count)
+        for name, count in (("cold", SHORT), ("short", SHORT), ("long", SHORT + steps))
+    )
     watch.stop()
+    events = steps * config.retrieval.batch_events
     return Cost(
         items=size.items,
         events=len(stored.log),
-        model_mib=weights * 4 * 3 / 2**20,  # a weight and Adam's two moments, float32
+        model_mib=cold.weights * 4 * 3 / 2**20,  # a weight and Adam's two moments, float32
         own_mib=watch.peak_mib,
         idle_mib=idle,
         resident_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        preparation_seconds=preparation,
-        seconds_per_event=(longer.seconds - short) / (steps * config.retrieval.batch_events),
+        short_seconds=cold.seconds,
+        seconds_per_event=(long.seconds - short.seconds) / events,
+        cpu_seconds_per_event=(long.cpu_seconds - short.cpu_seconds) / events,
     )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What one training took, encoding included."""
+
+    seconds: float
+    cpu_seconds: float
+    """Of all the process's threads: what other processes do changes it little."""
+    weights: int
+    """Numbers that are trained."""
+
+
+def _training(problem: Problem, folder: Path, *, steps: int) -> _Training:
+    started, cpu_started = time.perf_counter(), time.process_time()
+    learning = Learning(problem, problem.rows, folder=folder)
+    retriever, _ = learning.fit(problem.data.config.retrieval, seed=0, steps=steps)
+    weights = sum(one.shape.num_elements() for one in retriever.trainable_variables)
+    return _Training(time.perf_counter() - started, time.process_time() - cpu_started, weights)
 
 
 class _Watch(threading.Thread):

@@ -96,7 +96,7 @@ class Recommender:
 
     def embed(self, query: Query) -> tf.Tensor:
         """Turn queries into vectors [B, D] float32, whose product with an item's is its score."""
-        past = query.past.latest(self.retriever.config.history)
+        past = query.past.latest(self.retriever.config.history).trimmed()
         return self.retriever.embed_queries(
             self._history_items(tf.maximum(past.items, 0)),
             past.times,

@@ -37,6 +37,11 @@ class Past(NamedTuple):
             real,
         )
 
+    def trimmed(self) -> Past:
+        """Return the histories as wide as the longest one, at least 1: most are short."""
+        width = tf.maximum(tf.reduce_max(self.length), 1)
+        return Past(self.items[:, :width], self.times[:, :width], self.length)
+
 
 class UserState(tf.Module):
     """Histories and seen items of all users, gathered by user row.

@@ -1,9 +1,11 @@
 """What the server costs beside the graph, as medians of alternating slices.
 
 Throughput: answers a second of the server for requests of 32 users, against calling the loaded
-graph directly from as many threads. One small request: the handler's time outside the graph (bytes
-in, bytes out, in this process), and the whole over gRPC against the graph plus a bare gRPC echo of
-the same messages. Server, echo and this program are processes of their own.
+graph directly from as many threads. One small request, to a model that halves a number and adds
+two: the handler's time outside the graph (bytes in, bytes out, in this process), and the whole over
+gRPC against the graph plus a bare gRPC echo of the same messages. The same is told of a request of
+one user, whose graph takes a hundred times as long and leaves nothing of ours in the caches.
+Server, echo and this program are processes of their own.
 
     python -m benchmarks.serving.overhead BUNDLE --out FOLDER
 """
@@ -21,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import grpc
 import numpy as np
@@ -29,6 +32,7 @@ from benchmarks.serving.load import free_port, known_users
 from benchmarks.serving.report import markdown
 from benchmarks.serving.server_process import ServerProcess
 from benchmarks.serving.traffic import PREDICT, predict_bodies
+from features.backend import tf
 from serving import inference
 from serving.admission import Arrays
 from serving.apis import PredictRequest
@@ -36,6 +40,7 @@ from serving.loading import LoadSettings, load_model
 from serving.options import ServerOptions
 from serving.queueing import Queueing
 from serving.runners import Runner, RunnerKey
+from serving.tensors import write_tensor
 from serving.versions import find_versions
 
 ROWS = 32
@@ -90,9 +95,9 @@ class Direct:
         assert plan is not None
         self._model.runner(plan, plan.outputs)
 
-    def run(self, users: Sequence[str]) -> Arrays:
+    def run(self, inputs: Arrays) -> Arrays:
         """Run the graph of `serving_default` alone."""
-        return self.graphs[0].run({"user_id": np.array([u.encode() for u in users], object)})
+        return self.graphs[0].run(inputs)
 
     def handle(self, body: bytes) -> bytes:
         """Answer a request as the gRPC door does, from bytes to bytes."""
@@ -181,7 +186,7 @@ def throughput_bar(asked: argparse.Namespace, direct: Direct, server: ServerProc
         for _ in range(asked.repeats):
             served = rate(ask, threads=asked.threads, seconds=asked.seconds)
             alone = rate(
-                lambda number: direct.run(groups[number % len(groups)]),
+                lambda number: direct.run(_asking(groups[number % len(groups)])),
                 threads=asked.threads,
                 seconds=asked.seconds,
             )
@@ -190,10 +195,20 @@ def throughput_bar(asked: argparse.Namespace, direct: Direct, server: ServerProc
     return Bar("throughput at batch 32, share of direct calls", value, 0.85, value >= 0.85)
 
 
-def latency_bars(asked: argparse.Namespace, direct: Direct, server: ServerProcess) -> list[Bar]:
-    """Measure one small request: the handler outside the graph, and the whole over gRPC."""
-    users = known_users()
-    bodies = predict_bodies(asked.model, users)
+def _asking(users: Sequence[str]) -> Arrays:
+    return {"user_id": np.array([user.encode() for user in users], object)}
+
+
+def latency_bars(
+    asked: argparse.Namespace,
+    direct: Direct,
+    server: ServerProcess,
+    *,
+    what: str,
+    bodies: Sequence[bytes],
+    inputs: Sequence[Arrays],
+) -> list[Bar]:
+    """Measure one request after the other: the handler outside the graph, and the whole."""
     inside, over = [], []
     with (
         echo_process(direct.handle(bodies[0]), threads=16) as address,
@@ -210,14 +225,46 @@ def latency_bars(asked: argparse.Namespace, direct: Direct, server: ServerProces
             bare = median(milliseconds(ask_echo, seconds=asked.seconds))
             graph = median(
                 milliseconds(
-                    lambda number: direct.run([users[number % len(users)]]), seconds=asked.seconds
+                    lambda number: direct.run(inputs[number % len(inputs)]), seconds=asked.seconds
                 )
             )
             over.append(whole - bare - graph)
     return [
-        Bar("handler outside the graph, p50 ms", median(inside), 0.3, median(inside) <= 0.3),
-        Bar("whole over graph and bare echo, p50 ms", median(over), 0.5, median(over) <= 0.5),
+        Bar(
+            f"{what}: handler outside the graph, p50 ms", median(inside), 0.3, median(inside) <= 0.3
+        ),
+        Bar(
+            f"{what}: whole over graph and bare echo, p50 ms",
+            median(over),
+            0.5,
+            median(over) <= 0.5,
+        ),
     ]
+
+
+def save_small_model(base: Path) -> Path:
+    """Save version 1 of a model that halves `x` and adds two below `base`."""
+
+    class HalfPlusTwo(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": x / 2.0 + 2.0}
+
+    model = HalfPlusTwo()
+    tf.saved_model.save(model, str(base / "1"), signatures=model.__call__)
+    return base / "1"
+
+
+def small_bodies(name: str, count: int) -> tuple[list[bytes], Sequence[Arrays]]:
+    """Return requests of one number, as bytes and as arrays."""
+    inputs = [{"x": np.array([number], np.float32)} for number in range(count)]
+    bodies = []
+    for given in inputs:
+        request = PredictRequest()
+        request.model_spec.name = name
+        write_tensor(request.inputs["x"], given["x"])
+        bodies.append(request.SerializeToString())
+    return bodies, inputs
 
 
 def main() -> None:
@@ -243,7 +290,26 @@ def main() -> None:
         served = [f"--model_base_path={base.resolve()}", f"--model_name={asked.model}"]
         log = asked.out / "server-overhead.log"
         server = stack.enter_context(ServerProcess(served, port=free_port(), log=log))
-        bars = [throughput_bar(asked, direct, server), *latency_bars(asked, direct, server)]
+        bars = [throughput_bar(asked, direct, server)]
+        users = known_users()
+        bars += latency_bars(
+            asked,
+            direct,
+            server,
+            what=f"one user of {asked.model}",
+            bodies=predict_bodies(asked.model, users),
+            inputs=[_asking([user]) for user in users],
+        )
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(TemporaryDirectory())) / "small"
+        small = Direct(save_small_model(base), name="small", version=1)
+        served = [f"--model_base_path={base}", "--model_name=small"]
+        log = asked.out / "server-small.log"
+        server = stack.enter_context(ServerProcess(served, port=free_port(), log=log))
+        bodies, inputs = small_bodies("small", 64)
+        bars += latency_bars(
+            asked, small, server, what="one small request", bodies=bodies, inputs=inputs
+        )
     (asked.out / "overhead.json").write_text(json.dumps([asdict(bar) for bar in bars], indent=1))
     rows = [(bar.what, bar.value, bar.bar, "yes" if bar.met else "no") for bar in bars]
     text = f"# Overhead of {asked.model}, {os.cpu_count()} cores\n\n"

@@ -24,7 +24,7 @@ def configure_logs(stream: TextIO | None = None, *, level: str = "INFO") -> None
 
     Raises ValueError for a `level` that logging does not know.
     """
-    stream = sys.stderr if stream is None else stream
+    out = sys.stderr if stream is None else stream
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -33,7 +33,7 @@ def configure_logs(stream: TextIO | None = None, *, level: str = "INFO") -> None
     ]
     renderer = (
         structlog.dev.ConsoleRenderer()
-        if stream.isatty()
+        if out.isatty()
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
     structlog.configure(
@@ -42,7 +42,7 @@ def configure_logs(stream: TextIO | None = None, *, level: str = "INFO") -> None
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -70,7 +70,12 @@ def _generate(folder: Path, *, preset: str) -> TandemConfig:
         return config_of(folder.parent)
     market = generate(PRESETS[preset])
     market.write(folder)
-    content = {"data": market.data_config(), "tasks": market.tasks_config()}
+    content = {
+        "data": market.data_config(),
+        "tasks": market.tasks_config(),
+        # its users have tastes, not sequences: a mean is as good as the transformer, and faster
+        "retrieval": {"encoder": "mean", "history": 50},
+    }
     return parse_config(content, base=folder.resolve())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from serving.errors import (
 from serving.models import LoadedModel
 from serving.runners import WrapRunner, unwrapped
 
+_LONGEST_WAIT = 30.0
+"""Seconds that a warm-up request is tried again while the queue is full."""
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST_WARMUP_RECORDS = 1000
 _SCANN_PREFIX = b"Scann>"
@@ -136,7 +139,19 @@ def _warm_up(model: LoadedModel, path: Path, *, iterations: int) -> None:
                 f"Number of warmup records exceeds the maximum ({MOST_WARMUP_RECORDS}) at {path}"
             )
         for _ in range(iterations):
-            _replay(model, log)
+            _replay_in_turn(model, log)
+
+
+def _replay_in_turn(model: LoadedModel, log: Any) -> None:
+    """Replay a request; that the queue is full of others' is no fault of the model, and passes."""
+    end = time.monotonic() + _LONGEST_WAIT
+    while True:
+        try:
+            return _replay(model, log)
+        except ServingError as error:
+            if error.code is not grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
 
 
 def _replay(model: LoadedModel, log: Any) -> None:

@@ -251,6 +251,26 @@ def test_a_failed_warmup_fails_the_load(folder, write, why):
         load(folder)
 
 
+def test_a_full_queue_fails_no_warmup(folder):
+    refused = []
+
+    class Full:
+        def __init__(self, runner):
+            self.runner = runner
+
+        def run(self, inputs, *, deadline=None):
+            if len(refused) < 2:
+                refused.append(inputs)
+                raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+            return self.runner.run(inputs, deadline=deadline)
+
+        def close(self):
+            self.runner.close()
+
+    load(folder, wrap=lambda runner, key: Full(runner)).close()
+    assert len(refused) == 2
+
+
 def test_a_bad_warmup_is_no_matter_without_warmup(folder):
     _failing(folder)
     load(folder, warm_up=False).close()

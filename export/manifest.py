@@ -121,7 +121,7 @@ class Manifest(_Part):
     packages: dict[str, str]
     """Versions that the bundle was made with."""
     checksums: dict[str, str]
-    """SHA-256 of every file of the models, by path in the bundle. The three config files may be
+    """SHA-256 of every file of the models, by path in the bundle. The four config files may be
     changed by an operator and are left out."""
 
     def to_json(self) -> str:

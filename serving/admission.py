@@ -29,6 +29,8 @@ RunTogether = Callable[[Sequence[Arrays]], Sequence[Arrays]]
 MOST_WAITING = 128
 """Requests that may wait by default: at some 5 ms each, what two cores clear within a second."""
 _THREADS_FOR_REFUSALS = 8
+_NEWEST_SHARE = 0.2
+"""Weight of the last run in the average time of runs."""
 
 asker_is_there: ContextVar[Callable[[], bool]] = ContextVar("asker_is_there", default=lambda: True)
 """Tells whether anybody still waits for the answer; a door sets it in the thread of a request."""
@@ -144,7 +146,9 @@ class Admission:
         room = line.most_rows
         while line.tickets and (not together or line.tickets[0].rows <= room):
             ticket = self._remove(line, line.tickets[0])
-            if ticket.is_late(now):
+            # whoever could not be answered in time would only make those behind late as well
+            hopeless = bool(line.tickets) and ticket.is_late(now + line.seconds)
+            if hopeless or ticket.is_late(now):
                 ticket.give_up(deadline_exceeded())
                 continue
             if not ticket.is_wanted():
@@ -183,12 +187,14 @@ class Admission:
 
     def _run(self, line: Line, together: Sequence[_Ticket]) -> None:
         """Run for all of `together`, in the thread of the first, and pass the turn on."""
+        began = time.monotonic()
         try:
             answers = line.run_together([ticket.inputs for ticket in together])
             failure = None
         except BaseException as error:
             answers, failure = [], error
         with self._lock:
+            line.seconds += (time.monotonic() - began - line.seconds) * _NEWEST_SHARE
             self._free += 1
             self._call_next(time.monotonic())
             for place, ticket in enumerate(together):
@@ -222,6 +228,8 @@ class Line:
         # What follows is changed by Admission alone, under its lock.
         self.tickets: deque[_Ticket] = deque()
         self.rows = 0
+        self.seconds = 0.0
+        """What a run takes, a moving average."""
 
     def is_ready(self, now: float) -> bool:
         """Tell whether the first request need not wait for more to come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from dataclasses import dataclass, replace
@@ -114,6 +115,7 @@ def serve(
     source = config_source(options)
     config = source.read()
     tls = read_ssl_config(options.ssl_config_file) if options.ssl_config_file else None
+    _refuse_taken_port(options.host, options.grpc_port)
     monitoring = _Monitoring.of(options)
     queueing = Queueing.of(options, observer=monitoring.monitor)
     # A version that goes is swept by the garbage collector (see ServableTable), which holds all
@@ -238,6 +240,25 @@ def _exposure_log(options: ServerOptions) -> ExposureLog | None:
     )
 
 
+def _refuse_taken_port(host: str, port: int) -> None:
+    """Say before models are loaded, not after, that a port cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # as servers do, so that connections that are still closing are no obstacle
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(_cannot_listen(_address(host, port))) from error
+
+
+def _cannot_listen(address: str) -> str:
+    return (
+        f"cannot listen on {address}: the port is taken or the host is not this machine's; "
+        "stop what holds it, or give another --grpc-port (0 takes a free one)"
+    )
+
+
 def _listen(server: Any, *, host: str, port: int, tls: Tls | None) -> int:
     """Return the port that the gRPC server is bound to."""
     address = _address(host, port)
@@ -249,10 +270,7 @@ def _listen(server: Any, *, host: str, port: int, tls: Tls | None) -> int:
     except RuntimeError:
         bound = 0
     if not bound:
-        raise UserError(
-            f"cannot listen on {address}: the port is taken or the host is not this "
-            "machine's; stop what holds it, or give another --grpc-port (0 takes a free one)"
-        )
+        raise UserError(_cannot_listen(address))
     return bound
 
 

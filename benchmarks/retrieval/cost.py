@@ -33,13 +33,16 @@ from benchmarks.retrieval.report import table
 ITEMS = (10_000, 100_000, 1_000_000)
 EVENTS = (1_000_000, 10_000_000, 50_000_000)
 STEPS = 200
+AXES = ("items", "events")
 
 
 def sizes(items: Sequence[int], events: Sequence[int]) -> list[Size]:
-    """Return growing catalogues at the fewest events, and growing logs at the middle catalogue."""
-    middle = sorted(items)[len(items) // 2]
-    catalogue = [Size(one, min(events)) for one in items]
-    log = [Size(middle, one) for one in events]
+    """Return growing catalogues at the middle log, and growing logs at the middle catalogue.
+
+    With too few events most items of a large catalogue would not be in it at all.
+    """
+    catalogue = [Size(one, _middle(events)) for one in items]
+    log = [Size(_middle(items), one) for one in events]
     return [*catalogue, *(size for size in log if size not in catalogue)]
 
 
@@ -87,16 +90,18 @@ def markdown(costs: Sequence[Cost], *, steps: int) -> str:
 
 
 def plot(costs: Sequence[Cost], path: Path) -> None:
-    """Draw own memory and time per event against the size of the catalogue and of the log."""
+    """Draw own memory and time per event against the size of the catalogue and of the log.
+
+    Takes the cells of `sizes`.
+    """
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(2, 2, sharey="row")
-    fewest = min(cost.events for cost in costs)
-    by_items = [cost for cost in costs if cost.events == fewest]
-    middle = sorted(cost.items for cost in by_items)[len(by_items) // 2]
-    by_events = [cost for cost in costs if cost.items == middle]
-    for column, (chosen, axis, held) in enumerate(
-        [(by_items, "items", f"{fewest:,} events"), (by_events, "events", f"{middle:,} items")]
-    ):
+    items, events = (_most_common([getattr(one, axis) for one in costs]) for axis in AXES)
+    lines = (
+        ("items", [one for one in costs if one.events == events], f"{events:,} events"),
+        ("events", [one for one in costs if one.items == items], f"{items:,} items"),
+    )
+    for column, (axis, chosen, held) in enumerate(lines):
         x = [getattr(cost, axis) for cost in chosen]
         memory, speed = panels[0][column], panels[1][column]
         memory.plot(x, [cost.own_mib for cost in chosen], marker="o", label="own memory")
@@ -105,10 +110,18 @@ def plot(costs: Sequence[Cost], path: Path) -> None:
         memory.set(title=f"at {held}", xscale="log", ylabel="MiB")
         speed.set(xscale="log", xlabel=axis, ylabel="CPU microseconds per event")
         memory.legend()
-        for axes in (memory, speed):
-            axes.set_ylim(bottom=0)
+    panels[0][0].set_ylim(0, 1.1 * max(cost.own_mib for cost in costs))
+    panels[1][0].set_ylim(0, 1.1e6 * max(cost.cpu_seconds_per_event for cost in costs))
     FigureCanvasAgg(figure)
     figure.savefig(path, format="png", dpi=120)
+
+
+def _middle(values: Sequence[int]) -> int:
+    return sorted(values)[len(values) // 2]
+
+
+def _most_common(values: Sequence[int]) -> int:
+    return max(sorted(values, reverse=True), key=values.count)
 
 
 def main() -> int:

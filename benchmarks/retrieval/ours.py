@@ -97,8 +97,7 @@ def in_batch(*, encoder: str, batch: int, epochs: int, dim: int) -> RetrievalCon
         {
             "embedding_dim": dim,
             "encoder": encoder,
-            "loss": "sampled",
-            "negatives": {"in_batch": True, "uniform": 0},
+            "negatives": {"full_up_to": 0, "in_batch": True, "uniform": 0},
             "batch_events": batch,
             "schedule": {"max_epochs": epochs, "patience": epochs},
         }

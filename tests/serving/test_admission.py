@@ -288,3 +288,35 @@ def test_a_storm_leaves_nobody_behind():
     with asking(admission, free, [1, 2]):
         until(lambda: gates.at_once == 2)
         gates.open.set()
+
+
+def test_who_could_not_be_answered_in_time_is_left_out_for_those_who_can():
+    """Otherwise everyone in a long queue is run just too late, and nobody is answered."""
+
+    took = 0.05
+
+    def run_together(asked):
+        time.sleep(took)
+        return asked
+
+    admission, line = Admission(Limits(runs=1, waiting=500)), Line(run_together)
+    admission.run(line, {})
+    answered = []
+
+    def ask():
+        began = time.monotonic()
+        try:
+            admission.run(line, {}, deadline=began + 0.4)
+        except ServingError:
+            return
+        answered.append(time.monotonic() - began)
+
+    threads = []
+    for _ in range(100):
+        threads.append(threading.Thread(target=ask))
+        threads[-1].start()
+        time.sleep(took / 5)
+    for thread in threads:
+        thread.join()
+    # a second of runs at 20 a second, asked for at 100 a second
+    assert len(answered) >= 10 and max(answered) < 0.45

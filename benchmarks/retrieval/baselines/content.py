@@ -53,14 +53,14 @@ def _fit(problem: Problem, settings: Settings, seed: int) -> Fitted:
     vectors = csr_matrix(
         vectorizer.fit_transform(documents(problem)), dtype=np.float32
     )  # rows of length 1
-    across = vectors.T.tocsr()
     seconds = time.perf_counter() - started
 
     def rank(queries: Queries, asking: Settings) -> np.ndarray:
-        return problem.rank(
-            queries,
-            lambda part: (problem.profiles(part, **asking) @ vectors @ across).toarray(),
-        )
+        def scores(part: Queries) -> np.ndarray:
+            words = (problem.profiles(part, **asking) @ vectors).toarray()
+            return (vectors @ words.T).T  # sparse [items, words] times dense [words, queries]
+
+        return problem.rank(queries, scores)
 
     return Fitted(rank, seconds, problem.items)
 

@@ -7,8 +7,8 @@ from interactions import storage
 
 
 def test_cells_vary_one_thing_at_a_time():
-    assert sizes((10, 100, 1000), (5, 50)) == [
-        Size(10, 5), Size(100, 5), Size(1000, 5), Size(100, 50),
+    assert sizes((10, 100, 1000), (5, 50, 500)) == [
+        Size(10, 50), Size(100, 50), Size(1000, 50), Size(100, 5), Size(100, 500),
     ]  # fmt: skip
 
 

@@ -47,8 +47,8 @@ class RetrievalConfig(Config):
     batch_events: int = Field(default=2048, ge=1)
     """Events in a batch, about: whole windows of users' histories, each event a query."""
     max_minutes: float = Field(default=40.0, gt=0)
-    """Budget of the whole stage, which trains two retrievers: the first may take half of it, and
-    the second takes as many steps."""
+    """Budget of the whole stage, which trains two retrievers: the first, which makes the ranker's
+    candidates, may take a third of it, the second what is left."""
     schedule: ScheduleConfig = ScheduleConfig(
         learning_rate=3e-3, warmup_steps=100, average=0.99, max_epochs=100, patience=5
     )

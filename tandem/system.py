@@ -30,6 +30,9 @@ from tandem.resources import Resources
 FIRST_RETRIEVER, RETRIEVER, RANKER = "first_retriever", "retriever", "ranker"
 """Folders of a run: the retriever of window R, which makes the ranker's candidates; the one of R
 and K, which is indexed; the ranker."""
+FIRST_SHARE = 1 / 3
+"""Most of the first stage's time that the first of its two retrievers may take: it only makes
+candidates, while the other one is served."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def train_system(
     """Train, or find trained in `folder`, both stages; with `frozen` choices nothing is validated.
 
     The retriever of window R makes the ranker's candidates for window K, so it never saw the
-    ranker's labels. The retriever of R and K, trained for as many steps, is the one that is
-    indexed, judged and exported. Validation stops both stages and chooses the order.
+    ranker's labels. The retriever of R and K is the one that is indexed, judged and exported.
+    Validation stops all three trainings and chooses the order.
     """
     config = data.config
     windows = data.windows
@@ -78,7 +81,7 @@ def train_system(
         early = encode(data, past, folder=folder / "features" / "retrieval_window")
         late = encode(data, present, folder=folder / "features" / "retrieval_and_ranking_windows")
     with resources.stage("train the retriever of the retrieval window"):
-        first, progression = fit_retriever(
+        first, tried = fit_retriever(
             early.retriever_inputs,
             TrainingData(data.log, past, early.context, data.repeats),
             config=config.retrieval,
@@ -86,21 +89,22 @@ def train_system(
             seed=config.seed,
             validate=None if frozen else _retrieval_ndcg(data, early, past),
             steps=frozen.retriever_steps if frozen else None,
-            max_minutes=config.retrieval.max_minutes / 2,
+            max_minutes=config.retrieval.max_minutes * FIRST_SHARE,
             console=console,
         )
-        steps = frozen.retriever_steps if frozen else progression.best_step
     with resources.stage("make the candidates table"):
         searcher = Searcher(first, log=data.log, context=early.context, seen_rows=past)
         training = _training_examples(data, searcher, path=folder / "candidates.parquet")
     with resources.stage("train the retriever of both windows"):
-        final, _ = fit_retriever(
+        final, learnt = fit_retriever(
             late.retriever_inputs,
             TrainingData(data.log, present, late.context, data.repeats),
             config=config.retrieval,
             folder=folder / RETRIEVER,
             seed=config.seed,
-            steps=steps,
+            validate=None if frozen else _retrieval_ndcg(data, late, present),
+            steps=frozen.retriever_steps if frozen else None,
+            max_minutes=config.retrieval.max_minutes - tried.seconds / 60,
             console=console,
         )
         searcher = Searcher(final, log=data.log, context=late.context, seen_rows=present)
@@ -122,7 +126,7 @@ def train_system(
         ranker.past.replace(now)
         scorer = Scorer(ranker, histories=data.histories, context=early.context)
         order = _order(scorer, config, validation, frozen)
-    choices = frozen or Choices(steps, progression.best_step, dict(order.weights))
+    choices = frozen or Choices(learnt.best_step, progression.best_step, dict(order.weights))
     (folder / "choices.json").write_text(json.dumps(asdict(choices), indent=1) + "\n")
     return Trained(data, searcher, scorer, order, early)
 

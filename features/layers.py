@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
+
 from features.backend import tf
 from features.encoders import FeatureSpec
 from features.entities import EncodedTable
@@ -51,16 +53,24 @@ class FeatureEmbedding(tf.keras.layers.Layer):
     numbers passed on as they are; all are concatenated in the order of `specs`.
     """
 
-    def __init__(self, specs: Sequence[FeatureSpec], *, dim: int, name: str | None = None) -> None:
+    def __init__(
+        self,
+        specs: Sequence[FeatureSpec],
+        *,
+        dim: int,
+        text_dim: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Embed ids in `dim` entries, those of texts in `text_dim` (None: as many)."""
         super().__init__(name=name)
         self._specs = tuple(specs)
-        self._dim = dim
+        self._dim, self._text_dim = dim, text_dim or dim
         self._layers_by_name: dict[str, tf.keras.layers.Layer] = {}
         for spec in self._specs:
             if spec.size:
                 self._layers_by_name[spec.name] = tf.keras.layers.Embedding(
                     spec.size,
-                    dim,
+                    self._length(spec),
                     embeddings_initializer=tf.keras.initializers.TruncatedNormal(stddev=0.05),
                     name=f"embed_{spec.name}",
                 )
@@ -72,11 +82,20 @@ class FeatureEmbedding(tf.keras.layers.Layer):
     @property
     def output_dim(self) -> int:
         """Length of the concatenated vector."""
-        return sum(spec.width if spec.kind == "numeric" else self._dim for spec in self._specs)
+        return sum(self._length(spec) for spec in self._specs)
 
     def call(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Embed and concatenate `features`, by name."""
         return tf.concat([self._embed(spec, features[spec.name]) for spec in self._specs], axis=-1)
+
+    def start_from(self, feature: str, table: np.ndarray) -> None:
+        """Let the embedding of `feature`, once built, start from `table` [size, length] float32."""
+        self._layers_by_name[feature].set_weights([table])
+
+    def _length(self, spec: FeatureSpec) -> int:
+        if spec.kind == "numeric":
+            return spec.width
+        return self._text_dim if spec.kind == "text" else self._dim
 
     def _embed(self, spec: FeatureSpec, value: tf.Tensor) -> tf.Tensor:
         if spec.kind == "numeric":

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from features.backend import tf
 from features.encoders import FeatureSpec
 from features.entities import EncodedTable
@@ -85,6 +87,12 @@ class Retriever(tf.Module):
             blank,
             never,
         )
+
+    def read_texts(self, rows: np.ndarray) -> None:
+        """Begin with what the texts of items `rows` ([n] int32) tell, where items have texts."""
+        self.candidate_tower.read_texts(rows)
+        if self.history_items is not self.candidate_tower:
+            self.history_items.read_texts(rows)
 
     def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
         """Embed item rows [n] int32, [n, D + 1]; the last entry, a bias, is the latest trend."""

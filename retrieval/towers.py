@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from features.backend import tf
 from features.encoders import FeatureSpec
 from features.layers import EntityTable, FeatureEmbedding
+from features.semantics import latent_semantics
 from retrieval.config import RetrievalConfig
 from retrieval.moment import Moment
 from training.dropout import dropout, hide_ids
@@ -17,9 +20,11 @@ from training.dropout import dropout, hide_ids
 class CandidateTower(tf.keras.layers.Layer):
     """An item's id and content to a unit vector: rows [n] -> [n, D].
 
-    The vector is the sum of what the id and what the content say, so that content alone places an
-    item whose id is unknown. How often an item is chosen whoever asks is not learnt here: the
-    trends know it for every moment.
+    The vector is the sum of what the content says, a unit vector, and of what the id adds to it.
+    Where there is content, that begins with next to nothing: content alone places an item whose id
+    is unknown, one that was chosen a few times lies near to its like, and only with many
+    interactions does it become an item of its own. How often an item is chosen whoever asks is not
+    learnt here: the trends know it for every moment.
     """
 
     def __init__(
@@ -30,9 +35,18 @@ class CandidateTower(tf.keras.layers.Layer):
         ids = next(spec for spec in items.specs if spec.name == id_name)
         content = [spec for spec in items.specs if spec.name != id_name]
         self._id = tf.keras.layers.Embedding(
-            ids.size, config.embedding_dim, embeddings_initializer=_normal(), name="id"
+            ids.size,
+            config.embedding_dim,
+            embeddings_initializer=_normal(0.01 if content else 0.1),
+            name="id",
         )
-        self._content = FeatureEmbedding(content, dim=config.feature_dim) if content else None
+        self._content = None
+        if content:
+            self._content = FeatureEmbedding(
+                content, dim=config.feature_dim, text_dim=config.embedding_dim
+            )
+        # straight through, so that likeness of content is likeness of items from the start
+        self._line = tf.keras.layers.Dense(config.embedding_dim, use_bias=False)
         self._hidden = tf.keras.layers.Dense(config.hidden_dim, activation="relu")
         self._out = tf.keras.layers.Dense(config.embedding_dim, use_bias=False)
 
@@ -45,10 +59,20 @@ class CandidateTower(tf.keras.layers.Layer):
         ids = hide_ids(features[self._id_name], rate, seed, unknown=unknown, salt=1)
         vector = self._id(ids)
         if self._content is not None:
-            content = self._hidden(self._content(features))
-            content = dropout(content, self._config.dropout, seed, salt=2)
-            vector += self._out(content)
+            content = self._content(features)
+            hidden = dropout(self._hidden(content), self._config.dropout, seed, salt=2)
+            vector += tf.math.l2_normalize(self._line(content) + self._out(hidden), axis=-1)
         return tf.math.l2_normalize(vector, axis=-1)
+
+    def read_texts(self, rows: np.ndarray) -> None:
+        """Let the texts of items `rows` [n] int32 say what words mean; for a start of training."""
+        if self._content is None:
+            return
+        for spec in self._items.specs:
+            if spec.kind == "text":
+                ids = self._items(tf.constant(rows), names=[spec.name])[spec.name].numpy()
+                table = latent_semantics(ids, size=spec.size, dim=self._config.embedding_dim)
+                self._content.start_from(spec.name, table)
 
 
 class Asked(NamedTuple):
@@ -144,5 +168,5 @@ class QueryTower(tf.keras.layers.Layer):
         return others
 
 
-def _normal() -> tf.keras.initializers.Initializer:
-    return tf.keras.initializers.TruncatedNormal(stddev=0.1)
+def _normal(size: float) -> tf.keras.initializers.Initializer:
+    return tf.keras.initializers.TruncatedNormal(stddev=size)

@@ -57,6 +57,7 @@ def fit_retriever(
     """
     tf.keras.utils.set_random_seed(seed)
     retriever = Retriever(inputs, config)
+    retriever.read_texts(np.unique(data.log.item[data.rows]))
     batches = Batches(data.log, data.rows, config=config, repeats=data.repeats, seed=seed)
     if config.negatives.hard:
         batches.mine_with(

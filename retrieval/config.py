@@ -11,6 +11,16 @@ from retrieval.negatives_config import NegativesConfig
 from training.config import ScheduleConfig
 
 
+class RetrievalSchedule(ScheduleConfig):
+    """The schedule, with what suits a retriever where nothing is said."""
+
+    learning_rate: float = Field(default=3e-3, gt=0)
+    warmup_steps: int = Field(default=100, ge=0)
+    average: float = Field(default=0.99, ge=0, lt=1)
+    max_epochs: int = Field(default=100, ge=1)
+    patience: int = Field(default=5, ge=1)
+
+
 class RetrievalConfig(Config):
     """Sizes of the two towers, the loss and the schedule."""
 
@@ -49,9 +59,7 @@ class RetrievalConfig(Config):
     max_minutes: float = Field(default=40.0, gt=0)
     """Budget of the whole stage, which trains two retrievers: the first, which makes the ranker's
     candidates, may take a third of it, the second what is left."""
-    schedule: ScheduleConfig = ScheduleConfig(
-        learning_rate=3e-3, warmup_steps=100, average=0.99, max_epochs=100, patience=5
-    )
+    schedule: RetrievalSchedule = RetrievalSchedule()
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

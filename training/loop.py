@@ -145,7 +145,8 @@ class _Limits:
             for done in (state.epoch_steps, state.epoch_steps - 1)
         )
         out = seconds >= self.most_seconds or state.step == self.steps
-        return not state.epoch_steps or number > before or out
+        # an epoch may have more steps than planned; what is over belongs to its last round
+        return not state.epoch_steps or before < number < rounds or out
 
     def ends_training(self, state: Progression) -> bool:
         if self.steps is not None:

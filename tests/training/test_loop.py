@@ -148,6 +148,12 @@ def test_an_epoch_with_fewer_batches_than_planned_still_ends(tmp_path):
     assert run.validated == [5, 8, 12, 13] and ended.epoch == 4
 
 
+def test_an_epoch_with_more_batches_than_planned_has_no_round_of_its_own_for_them(tmp_path):
+    run = Run(sizes=[STEPS, STEPS + 2, STEPS], scores=[1.0, 2.0, 3.0, 4.0])
+    state = run.train(tmp_path)
+    assert [row["step"] for row in state.history[:3]] == [STEPS, 2 * STEPS + 2, 3 * STEPS + 2]
+
+
 def test_an_epoch_without_a_batch_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="nothing to learn from"):
         Run(sizes=[5, 0]).train(tmp_path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from features.backend import tf
+from features.layers import static_length
 from training.dropout import dropout
 
 GAP_BUCKETS = 32
@@ -77,8 +79,8 @@ class TransformerBlock(tf.keras.layers.Layer):
         self._attention_in = self._weight("attention_in", [dim, 4 * dim])
         self._attention_gate_bias = self._weight("attention_gate_bias", [dim], "zeros")
         self._attention_out = self._weight("attention_out", [dim, dim])
-        self._distance = self._weight("distance_bias", [length + 1, heads], "zeros")
-        self._gap = self._weight("gap_bias", [GAP_BUCKETS, heads], "zeros")
+        self._distance = self._weight("distance_bias", [heads, length + 1], "zeros")
+        self._gap = self._weight("gap_bias", [heads, GAP_BUCKETS], "zeros")
         self._feed_norm = self._weight("feed_norm_scale", [dim], "ones")
         self._feed_in = self._weight("feed_in", [dim, 2 * self._inner + dim])
         self._feed_gate_bias = self._weight("feed_gate_bias", [dim], "zeros")
@@ -114,11 +116,9 @@ class TransformerBlock(tf.keras.layers.Layer):
         """[1 or W, heads, L, L]: distance and gap in time; what comes later is out of sight."""
         place = tf.range(length)
         distance = place[:, tf.newaxis] - place[tf.newaxis, :]
-        near = tf.gather(self._distance, tf.clip_by_value(distance, 0, self._length))
-        bias = tf.where(distance[:, :, tf.newaxis] >= 0, near, -1e9)[tf.newaxis]
-        if gaps is not None:
-            bias += tf.gather(self._gap, gaps)
-        return tf.transpose(bias, [0, 3, 1, 2])
+        near = tf.gather(self._distance, tf.clip_by_value(distance, 0, self._length), axis=1)
+        bias = tf.where(distance[tf.newaxis] >= 0, near, -1e9)[tf.newaxis]
+        return bias if gaps is None else bias + look_up(tf.identity(self._gap), gaps)
 
     def _feed(self, values: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         mixed = tf.matmul(values, self._feed_in)
@@ -132,6 +132,37 @@ class TransformerBlock(tf.keras.layers.Layer):
         shape = tf.shape(values)
         split = [shape[0], shape[1], self._heads, self._dim // self._heads]
         return tf.transpose(tf.reshape(values, split), [0, 2, 1, 3])
+
+
+def look_up(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    """Look numbers up for every head: [heads, n] float32, [W, L, L] int32 -> [W, heads, L, L].
+
+    A gather whose gradient adds up by counting, which is five times as fast as scattering; window
+    by window, as a sum that many threads share would come out differently each time.
+    """
+    # Any: the stubs do not know that the gradient is taken off
+    looked: Any = tf.custom_gradient(_look_up)
+    return looked(table, ids)
+
+
+def _look_up(table: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+    found = tf.stack([tf.gather(row, ids) for row in tf.unstack(table)], axis=1)
+    flat = [tf.shape(ids)[0], -1]
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        sums = [
+            tf.math.bincount(
+                tf.reshape(ids, flat),
+                weights=tf.reshape(head, flat),
+                minlength=static_length(table, 1),
+                maxlength=static_length(table, 1),
+                axis=-1,
+            )
+            for head in tf.unstack(upstream, num=static_length(table, 0), axis=1)
+        ]
+        return tf.reduce_sum(tf.stack(sums), axis=1), None
+
+    return found, gradient
 
 
 def _norm(values: tf.Tensor, scale: tf.Variable) -> tf.Tensor:

@@ -6,6 +6,7 @@ import pytest
 from features.backend import tf
 from retrieval.config import RetrievalConfig
 from retrieval.history import MeanHistory, history_encoder
+from retrieval.transformer import look_up
 
 WINDOWS, LENGTH, DIM = 3, 7, 8
 
@@ -97,3 +98,18 @@ def test_the_transformer_minds_order_and_gaps_in_time_and_not_when_it_all_happen
     assert np.abs(wider - states).max() > 1e-3
     moved = encoder.states(embeddings, times + 10**15)[:, -1].numpy()
     np.testing.assert_allclose(moved, states, atol=1e-5)
+
+
+def test_looking_up_is_a_gather_with_the_gradient_of_one():
+    rng = np.random.default_rng(4)
+    table = tf.constant(rng.normal(size=(2, 6)).astype(np.float32))
+    ids = tf.constant(rng.integers(0, 5, (3, 4, 4)), tf.int32)  # the last number is never asked for
+    upstream = tf.constant(rng.normal(size=(3, 2, 4, 4)).astype(np.float32))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(table)
+        found = look_up(table, ids)
+        plain = tf.transpose(tf.gather(tf.transpose(table), ids), [0, 3, 1, 2])
+    np.testing.assert_array_equal(found, plain)
+    expected = tape.gradient(plain, table, output_gradients=upstream)
+    gradient = tape.gradient(found, table, output_gradients=upstream)
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)

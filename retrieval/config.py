@@ -29,9 +29,9 @@ class RetrievalConfig(Config):
     feature_dim: int = Field(default=16, ge=1)
     """Length of the embedding of one feature."""
     hidden_dim: int = Field(default=128, ge=1)
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     """Of what features say."""
-    id_dropout: float = Field(default=0.5, ge=0, lt=1)
+    id_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of ids hidden in training where there is content, which must carry what an unknown id
     cannot."""
     use_user_id: bool = False
@@ -40,7 +40,7 @@ class RetrievalConfig(Config):
     """What turns a user's history into a vector."""
     history: int = Field(default=200, ge=1)
     """Most events of a user's past that a query sees, the latest ones."""
-    history_dropout: float = Field(default=0.5, ge=0, lt=1)
+    history_dropout: float = Field(default=0.3, ge=0, lt=1)
     blocks: int = Field(default=2, ge=1)
     """Of the transformer."""
     heads: int = Field(default=2, ge=1)

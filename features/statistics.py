@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Statistics:
     """By task: mean of the labels."""
     label_std: Mapping[str, float]
     """By task: their standard deviation, 1 where they are constant."""
+    label_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By task with labels: the lowest and the highest."""
 
 
 def statistics(log: EventLog, rows: np.ndarray, labels: Mapping[str, np.ndarray]) -> Statistics:
@@ -53,7 +55,7 @@ def statistics(log: EventLog, rows: np.ndarray, labels: Mapping[str, np.ndarray]
     if (log.exposure & ~log.chosen).any():
         user_columns.append(_rate(log.user[chosen], log.user[shown], users))
         item_columns.append(_rate(log.item[chosen], log.item[shown], items))
-    means, deviations = {}, {}
+    means, deviations, ranges = {}, {}, {}
     for task, all_labels in labels.items():
         value = all_labels[rows]
         there = rows[~np.isnan(value)]
@@ -61,10 +63,12 @@ def statistics(log: EventLog, rows: np.ndarray, labels: Mapping[str, np.ndarray]
         mean = float(value.mean()) if len(value) else 0.0
         std = float(value.std()) if len(value) and value.std() > 0 else 1.0
         means[task], deviations[task] = mean, std
+        if len(value):
+            ranges[task] = (float(value.min()), float(value.max()))
         scaled = (value - mean) / std
         user_columns += _shrunk(log.user[there], scaled, users)
         item_columns += _shrunk(log.item[there], scaled, items)
-    return Statistics(_table(user_columns), _table(item_columns), means, deviations)
+    return Statistics(_table(user_columns), _table(item_columns), means, deviations, ranges)
 
 
 def _percentile(counts: np.ndarray) -> np.ndarray:

@@ -25,6 +25,17 @@ class FeatureConfig(Config):
     """The column's name in the file; the feature's name where left out."""
     separator: str = "|"
     """Between the values of a `categories` column."""
+    filterable: bool = False
+    """Whether requests may filter by it: an item's category or categories, or a number."""
+
+    @model_validator(mode="after")
+    def _kind_can_be_filtered(self) -> Self:
+        if self.filterable and self.kind in ("text", "vector"):
+            raise ValueError(
+                f"the feature {self.name!r} is of kind {self.kind}, which cannot be filterable; "
+                "only categorical, categories and numeric ones can"
+            )
+        return self
 
     @property
     def source(self) -> str:
@@ -74,6 +85,13 @@ class DataConfig(Config):
             for name in names:
                 if names.count(name) > 1:
                     raise ValueError(f"{kind}: the name {name!r} stands twice; give each its own")
+        for kind in ("user_features", "event_features"):
+            for feature in getattr(self, kind):
+                if feature.filterable:
+                    raise ValueError(
+                        f"{kind}: {feature.name!r} is filterable, but requests filter items; "
+                        "remove the key"
+                    )
         if self.event is not None and self.positive is not None:
             raise ValueError("give either `positive` or `event.chosen`, not both")
         return self
@@ -90,6 +108,12 @@ class TaskConfig(Config):
     """In a log with event types: the types that make the label of an earlier exposure 1."""
     range: tuple[float, float] | None = None
     """Lowest and highest label allowed; rows outside are counted and dropped."""
+    given: str | None = None
+    """A binary task without which this one cannot be, e.g. the view before a purchase: its chance
+    is then that of both."""
+    selection: Literal["none", "inverse_propensity", "doubly_robust"] = "none"
+    """Correction where labels exist for a chosen part of the exposures only, as ratings do for what
+    was bought."""
 
     @field_validator("range")
     @classmethod
@@ -111,6 +135,10 @@ class TaskConfig(Config):
             )
         if self.kind == "regression" and self.event:
             raise ValueError("a regression task reads its label from `column`")
+        if self.given is not None and self.kind != "binary":
+            raise ValueError(f"only a binary task can be given another, but it is {self.kind}")
+        if self.selection != "none" and self.kind == "retrieval":
+            raise ValueError("the retrieval task has no labels to correct; leave out `selection`")
         return self
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from interactions.config import Config
+from ranking.order_objective import OrderObjective
 from training.config import ScheduleConfig
 
 
@@ -22,20 +23,53 @@ class RankingConfig(Config):
     embedding_dim: int = Field(default=16, ge=2)
     """Length of an item's vector, made of its id and content."""
     feature_dim: int = Field(default=8, ge=1)
+    history_model: Literal["mean", "target_attention", "transformer"] = "target_attention"
+    """What a history says of a candidate: its mean, each item as far as it matters to the candidate
+    (DIN), or a transformer that the candidate asks."""
+    history: int = Field(default=50, ge=1)
+    attention_units: int = Field(default=4, ge=1)
+    """Hidden units of target attention."""
+    attention_heads: int = Field(default=2, ge=1)
+    """Heads of the transformer; a divisor of `embedding_dim`."""
+    history_dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Of the transformer."""
+    interaction: Literal["dcn", "dot", "none"] = "dcn"
+    """How features are combined before the experts: DCN-v2, dot products of fields, or not."""
     cross_layers: int = Field(default=2, ge=0)
     """Layers of DCN-v2."""
     cross_rank: int = Field(default=32, ge=1)
     """Rank of a cross layer's matrix."""
+    dot_fields: int = Field(default=4, ge=2)
+    """Vectors that the dot interaction makes of each side."""
+    experts: Literal["shared_bottom", "mmoe", "ple"] = "shared_bottom"
+    """The same layers for all tasks, experts that each task mixes (MMoE), or experts of each task
+    beside shared ones (PLE)."""
+    expert_count: int = Field(default=2, ge=1)
+    """Experts of MMoE; shared experts of PLE."""
+    own_experts: int = Field(default=1, ge=1)
+    """Experts of each task in PLE."""
     hidden_dims: tuple[int, ...] = (128, 64)
+    """Layers of one expert."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     id_dropout: float = Field(default=0.8, ge=0, lt=1)
-    history: int = Field(default=50, ge=1)
     neighbours: int = Field(default=20, ge=1)
     """Items kept per item that the same people chose."""
+    balance: Literal["fixed", "uncertainty", "gradnorm", "pcgrad"] = "fixed"
+    """How the tasks' losses are weighed while training; `tasks.*.weight` scales them before."""
+    gradnorm_alpha: float = Field(default=0.5, ge=0)
+    """How strongly GradNorm draws the tasks to one rate of training."""
+    gradnorm_learning_rate: float = Field(default=0.025, gt=0)
+    half_life_days: float | None = Field(default=None, gt=0)
+    """Age at which an event of the ranking window counts half in the losses; None counts all alike.
+    Needs a log with times."""
+    calibration: Literal["auto", "none", "platt", "isotonic"] = "auto"
+    """How predictions are calibrated on validation; `auto` takes what does best on users it was not
+    fitted on."""
     batch_queries: int = Field(default=128, ge=1)
     order: dict[str, float] | Literal["auto"] = "auto"
-    """Weight of each task in the order; `auto` gives the other tasks as much as costs the
-    retrieval task no more than 1 % of its validation NDCG@10."""
+    """Weight of each task in the order; `auto` learns them on validation for the `objective`."""
+    objective: OrderObjective = OrderObjective()
+    """What learned weights are to achieve."""
     max_minutes: float = Field(default=12.0, gt=0)
     """Time to train for, validation included; validation usually ends it before."""
     schedule: ScheduleConfig = ScheduleConfig(
@@ -52,3 +86,12 @@ class RankingConfig(Config):
                 if weight < 0:
                     raise ValueError(f"the weight {weight} of {task} must be at least 0")
         return value
+
+    @model_validator(mode="after")
+    def _heads_divide_the_vector(self) -> Self:
+        if self.history_model == "transformer" and self.embedding_dim % self.attention_heads:
+            raise ValueError(
+                f"attention_heads is {self.attention_heads}, which does not divide embedding_dim "
+                f"{self.embedding_dim}; choose a divisor"
+            )
+        return self

@@ -8,6 +8,9 @@ from features.backend import tf
 from features.encoders import FeatureSpec
 from features.layers import static_length
 
+_MANY = 16
+"""Candidates per query from which on a look-up beats a comparison."""
+
 
 def chosen_before(candidates: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
     """Log of 1 + how often each candidate is in the history, [B, C] float.
@@ -24,15 +27,44 @@ def chosen_together(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """How near each candidate is to what the same people chose: sum and maximum, [B, C] each.
 
+    Many candidates are looked up among the neighbours, a few are compared with each of them.
+
     Args:
         candidates: [B, C] int32 item rows.
         near: [B, H, M] int32, neighbours of the history's items, -1 where there are fewer.
-        weight: [B, H, M] float, their similarity.
+        weight: [B, H, M] float, their similarity, 0 where there are fewer.
     """
-    # [B, H, M] -> [B, 1, H * M]
-    shape = [tf.shape(near)[0], 1, static_length(near, 1) * static_length(near, 2)]
+    # [B, H, M] -> [B, H * M]
+    shape = [tf.shape(near)[0], static_length(near, 1) * static_length(near, 2)]
     near, weight = tf.reshape(near, shape), tf.reshape(weight, shape)
-    found = tf.where(candidates[:, :, tf.newaxis] == near, weight, 0.0)
+    return tf.cond(
+        tf.shape(candidates)[1] >= _MANY,
+        lambda: _looked_up(candidates, near, weight),
+        lambda: _compared(candidates, near, weight),
+    )
+
+
+def _looked_up(
+    candidates: tf.Tensor, near: tf.Tensor, weight: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """By a table of the distinct (query, item) pairs: H * M + C steps per query."""
+    query = tf.range(tf.shape(near)[0], dtype=tf.int64)[:, tf.newaxis] * 2**32
+    pairs = [tf.reshape(query + tf.cast(rows, tf.int64), [-1]) for rows in (near, candidates)]
+    distinct, place = tf.unique(tf.concat(pairs, axis=0))
+    split, weight = tf.size(near), tf.reshape(weight, [-1])
+    wanted = tf.reshape(place[split:], tf.shape(candidates))
+    total = tf.math.unsorted_segment_sum(weight, place[:split], tf.size(distinct))
+    most = tf.math.unsorted_segment_max(weight, place[:split], tf.size(distinct))
+    # a pair that is nobody's neighbour has the lowest number there is as its maximum
+    return tf.gather(total, wanted), tf.maximum(tf.gather(most, wanted), 0.0)
+
+
+def _compared(
+    candidates: tf.Tensor, near: tf.Tensor, weight: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """By comparing all: C * H * M steps per query, but quick ones."""
+    same = candidates[:, :, tf.newaxis] == near[:, tf.newaxis, :]
+    found = tf.where(same, weight[:, tf.newaxis, :], 0.0)
     return tf.reduce_sum(found, axis=2), tf.reduce_max(found, axis=2)
 
 

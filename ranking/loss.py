@@ -8,7 +8,12 @@ _NOT_THERE = -1e9
 
 
 def choice_loss(
-    logits: tf.Tensor, *, label: tf.Tensor, there: tf.Tensor, log_weight: tf.Tensor
+    logits: tf.Tensor,
+    *,
+    label: tf.Tensor,
+    there: tf.Tensor,
+    log_weight: tf.Tensor,
+    weight: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Mean cross-entropy of the chosen candidate among a query's candidates, natural log.
 
@@ -20,27 +25,23 @@ def choice_loss(
         label: [B, C] bool, the chosen candidate; queries without one do not count.
         there: [B, C] bool, False for padding.
         log_weight: [B, C] float.
+        weight: [B] float, how much each query counts; all alike where None.
     """
     weighted = tf.where(there, tf.where(label, logits, logits + log_weight), _NOT_THERE)
     chosen = tf.reduce_sum(tf.where(label, logits, 0.0), axis=1)
-    has_label = tf.cast(tf.reduce_any(label, axis=1), logits.dtype)
-    losses = (tf.reduce_logsumexp(weighted, axis=1) - chosen) * has_label
-    return tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(has_label), 1.0)
+    counted = tf.cast(tf.reduce_any(label, axis=1), logits.dtype)
+    if weight is not None:
+        counted *= weight
+    losses = (tf.reduce_logsumexp(weighted, axis=1) - chosen) * counted
+    # a batch in which nobody chose has a sum of 0, and a loss of 0
+    return tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(counted), 1e-6)
 
 
-def squared_error(prediction: tf.Tensor, label: tf.Tensor, *, std: float) -> tf.Tensor:
-    """Mean squared error of [n] predictions, in units of the labels' variance; NaN is no label."""
-    there = tf.logical_not(tf.math.is_nan(label))
-    error = tf.where(there, (prediction - tf.where(there, label, 0.0)) / std, 0.0)
-    return _mean(tf.square(error), there)
+def squared_errors(prediction: tf.Tensor, label: tf.Tensor, *, std: float) -> tf.Tensor:
+    """Squared errors of predictions, in units of the labels' variance; any one shape."""
+    return tf.square((prediction - label) / std)
 
 
-def log_loss(logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-    """Mean log loss of [n] logits against labels 0 or 1, natural log; NaN is no label."""
-    there = tf.logical_not(tf.math.is_nan(label))
-    losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.where(there, label, 0.0), logits)
-    return _mean(tf.where(there, losses, 0.0), there)
-
-
-def _mean(losses: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(tf.cast(there, losses.dtype)), 1.0)
+def log_losses(logits: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+    """Log losses of logits against labels in [0, 1], natural log; any one shape."""
+    return tf.nn.sigmoid_cross_entropy_with_logits(label, logits)

@@ -1,63 +1,40 @@
-"""The ranker: query, candidate and cross features, DCN-v2, a shared body, one head per task."""
+"""The ranker: features of query and candidate, their interaction, experts, and a head per task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from features.backend import tf, tfrs
+from features.backend import tf
 from features.encoders import FeatureSpec
-from features.entities import EncodedTable
 from features.layers import EntityTable, FeatureEmbedding, static_length
-from features.neighbours import Neighbours
-from features.statistics import Statistics
-from interactions.config import TaskConfig
 from ranking import cross
+from ranking.calibration import Calibrator
 from ranking.config import RankingConfig
+from ranking.experts import experts_of
+from ranking.heads import Heads, Outputs
+from ranking.history import HistoryItems, history_of
+from ranking.inputs import RETRIEVAL, RankerInputs, Request
+from ranking.interaction import interaction_of
+from ranking.past import Past
+from ranking.sides import Sides
 from training.dropout import dropout, hide_ids
 
-RETRIEVAL = "retrieval"
-"""Name of the task that every ranker has: which candidate was chosen."""
+__all__ = ["RETRIEVAL", "Past", "Ranker", "RankerInputs", "Request"]
+
 _RECENT = 20
 """Latest items of a history whose neighbours are looked for among the candidates."""
 
 
 @dataclass(frozen=True)
-class RankerInputs:
-    """The encoded tables that a ranker gathers from, and the tasks it learns."""
+class _Calibration:
+    """How predictions become what people read; tasks that are not here stay as they are."""
 
-    users: EncodedTable
-    items: EncodedTable
-    context: tuple[FeatureSpec, ...]
-    item_id: str
-    user_id: str
-    tasks: Mapping[str, TaskConfig]
-    """By name, those with a weight above 0; the retrieval task is among them."""
-    label_mean: Mapping[str, float]
-    label_std: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Request:
-    """Queries and the candidates of each."""
-
-    users: tf.Tensor
-    """[B] int32 user rows, -1 is unknown."""
-    history: tf.Tensor
-    """[B, H] int32 item rows, oldest first, padded at the end with -1."""
-    context: Mapping[str, tf.Tensor]
-    """By feature, [B] or [B, width], encoded."""
-    candidates: tf.Tensor
-    """[B, C] int32 item rows, -1 where there are fewer."""
-    retrieval_score: tf.Tensor
-    """[B, C] float32, standardised."""
+    by_task: Mapping[str, Calibrator]
 
 
 class Ranker(tf.Module):
-    """Scores candidates for every task; the user side is computed once per query."""
+    """Scores candidates for every task; the query side is computed once per query."""
 
     def __init__(self, inputs: RankerInputs, config: RankingConfig, past: Past) -> None:
         super().__init__(name="ranker")
@@ -75,46 +52,57 @@ class Ranker(tf.Module):
         self._item_vector = tf.keras.layers.Dense(config.embedding_dim, name="item_vector")
         self._about = _embedding(about, config, "about")
         self._context = _embedding(inputs.context, config, "context")
-        self._crosses: list[Any] = [
-            tfrs.layers.dcn.Cross(projection_dim=config.cross_rank, name=f"cross_{index}")
-            for index in range(config.cross_layers)
-        ]
-        self._body = [
-            tf.keras.layers.Dense(width, activation="relu", name=f"body_{index}")
-            for index, width in enumerate(config.hidden_dims)
-        ]
-        self._wide = {
-            task: tf.keras.layers.Dense(
-                1, use_bias=False, kernel_initializer="zeros", name=f"wide_{task}"
-            )
-            for task in self.tasks
-        }
-        self._heads = {
-            task: tf.keras.layers.Dense(1, kernel_initializer="zeros", name=f"head_{task}")
-            for task in self.tasks
-        }
+        self._history = history_of(config)
+        self._interaction = interaction_of(config)
+        self._experts = experts_of(config, tuple(self.tasks))
+        self.heads = Heads(inputs)
+        self._calibration = _Calibration({})
         self._build()
 
     def __call__(self, request: Request, seed: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Predict, by task, [B, C] float32.
+        """Predict, by task, [B, C] float32, calibrated where `calibrate` said how.
 
         For the retrieval task and binary ones the logit, for a regression the label itself.
         `seed` [2] int32 turns dropout on.
         """
+        calibrators = self._calibration.by_task
+        return {
+            task: calibrators[task](value) if task in calibrators else value
+            for task, value in self.outputs(request, seed).predictions.items()
+        }
+
+    def outputs(self, request: Request, seed: tf.Tensor | None = None) -> Outputs:
+        """Predict as the ranker learns to, nothing calibrated; `seed` as in a call."""
         vectors, past_vectors = self._vectors(request, seed)
         mask = tf.cast(request.history >= 0, tf.float32)
-        query, mean = self._query(request, past_vectors, mask, seed)
+        history = HistoryItems(past_vectors, mask)
+        mean = history.mean()
         numbers = self._numbers(request, mask, vectors, mean)
-        width = tf.shape(request.candidates)[1]
-        tiled = tf.tile(query[:, tf.newaxis, :], tf.stack([1, width, 1]))
-        joined = tf.concat([tiled, vectors, mean[:, tf.newaxis, :] * vectors, numbers], axis=-1)
-        crossed = joined
-        for layer in self._crosses:
-            crossed = layer(joined, crossed)
-        hidden = crossed
-        for index, layer in enumerate(self._body):
-            hidden = dropout(layer(hidden), self.config.dropout, seed, salt=20 + index)
-        return {task: self._predict(task, hidden, numbers) for task in self.tasks}
+        sides = Sides(
+            self._query(request, mean, mask, seed),
+            tf.concat([vectors, self._history(history, vectors, seed), numbers.candidate], axis=-1),
+        )
+        hidden = self._experts(self._interaction(sides), seed)
+        return self.heads(hidden, numbers)
+
+    def calibrate(self, calibrators: Mapping[str, Calibrator]) -> None:
+        """Calibrate these tasks' predictions from now on; graphs traced before do not know it."""
+        self._calibration = _Calibration(dict(calibrators))
+
+    @property
+    def calibrators(self) -> Mapping[str, Calibrator]:
+        """How predictions are calibrated, by task."""
+        return self._calibration.by_task
+
+    @property
+    def last_shared(self) -> list[tf.Variable]:
+        """The weights of the last layer that all tasks use."""
+        return self._experts.last_shared or [self._item_vector.kernel]
+
+    def start_from_retrieval(self, scale: float) -> None:
+        """Make a new ranker's retrieval logit `scale` times the retrieval score, to learn from."""
+        # the retrieval score is the first of the numbers
+        self.heads.start_linear(RETRIEVAL, 0, scale)
 
     def _vectors(self, request: Request, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Vectors of the candidates [B, C, D] and of the history [B, H, D].
@@ -137,27 +125,22 @@ class Ranker(tf.Module):
         )
 
     def _query(
-        self, request: Request, vectors: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Everything known without the candidates: the query's vector, and its history's mean."""
+        self, request: Request, mean: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Everything known without the candidates, [B, features]."""
         count = tf.reduce_sum(mask, axis=1, keepdims=True)
-        mean = tf.reduce_sum(vectors * mask[:, :, tf.newaxis], axis=1) / tf.maximum(count, 1.0)
         parts = [mean, self.past.user(request.users), tf.math.log1p(count)]
         if self._about is not None:
             parts.append(self._about(self._users(request.users)))
         if self._context is not None:
             context = self._context(request.context)
             parts.append(dropout(context, self.config.dropout, seed, salt=13))
-        return tf.concat(parts, axis=-1), mean
+        return tf.concat(parts, axis=-1)
 
     def _numbers(
-        self,
-        request: Request,
-        mask: tf.Tensor,
-        vectors: tf.Tensor,
-        mean: tf.Tensor,
-    ) -> tf.Tensor:
-        """What can be said of each candidate in plain numbers, [B, C, numbers]."""
+        self, request: Request, mask: tf.Tensor, vectors: tf.Tensor, mean: tf.Tensor
+    ) -> Sides:
+        """What can be said in plain numbers, [B, names] and [B, C, names]."""
         compared = {spec.name for spec in self._content_specs if spec.kind != "text"}
         candidate = self._items(request.candidates, compared)
         history = self._items(request.history, compared)
@@ -173,27 +156,12 @@ class Ranker(tf.Module):
             *together,
             *last,
             *cross.affinities(self._content_specs, candidate, history, mask),
-            tf.einsum("bd,bcd->bc", mean, vectors),
+            tf.squeeze(tf.matmul(vectors, mean[:, :, tf.newaxis]), axis=-1),
         ]
-        user = self.past.user(request.users)[:, tf.newaxis, :]
-        width = tf.shape(request.candidates)[1]
-        return tf.concat(
-            [
-                tf.stack(single, axis=-1),
-                self.past.item(request.candidates),
-                tf.tile(user, tf.stack([1, width, 1])),
-            ],
-            axis=-1,
+        return Sides(
+            self.past.user(request.users),
+            tf.concat([tf.stack(single, axis=-1), self.past.item(request.candidates)], axis=-1),
         )
-
-    def _predict(self, task: str, hidden: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        output = tf.squeeze(self._heads[task](hidden) + self._wide[task](numbers), axis=-1)
-        if self.tasks[task].kind == "regression":
-            return self.inputs.label_mean[task] + self.inputs.label_std[task] * output
-        if self.tasks[task].kind == "binary":
-            rate = np.clip(self.inputs.label_mean[task], 1e-4, 1 - 1e-4)
-            return output + np.float32(np.log(rate / (1 - rate)))
-        return output
 
     def _build(self) -> None:
         """Create every weight, so that a checkpoint finds them."""
@@ -204,63 +172,7 @@ class Ranker(tf.Module):
             for spec in self.inputs.context
         }
         nothing = tf.fill([1, self.config.history], -1)
-        self(Request(tf.constant([-1]), nothing, context, nothing[:, :1], tf.zeros([1, 1])))
-
-    def start_from_retrieval(self, scale: float) -> None:
-        """Make a new ranker's retrieval logit `scale` times the retrieval score, to learn from."""
-        kernel = self._wide[RETRIEVAL].kernel
-        # the retrieval score is the first of the numbers
-        kernel.assign(scale * tf.one_hot([0], kernel.shape[0], axis=0))
-
-
-class Past(tf.Module):
-    """What the rows before a cut say: statistics and neighbours, gathered by row.
-
-    Kept apart from the ranker's weights, because a ranker trained on what was known at one cut is
-    served with what is known at a later one.
-    """
-
-    def __init__(self, statistics: Statistics, neighbours: Neighbours) -> None:
-        super().__init__(name="past")
-        self._user = tf.Variable(
-            tf.constant(statistics.user), trainable=False, name="user_statistics"
-        )
-        self._item = tf.Variable(
-            tf.constant(statistics.item), trainable=False, name="item_statistics"
-        )
-        self._near = tf.Variable(tf.constant(neighbours.item), trainable=False, name="neighbours")
-        self._weight = tf.Variable(
-            tf.constant(neighbours.weight), trainable=False, name="similarities"
-        )
-
-    def user(self, rows: tf.Tensor) -> tf.Tensor:
-        """Statistics of user rows [...] int32 (-1 is unknown), [..., names]."""
-        return tf.gather(self._user, _known(rows, self._user))
-
-    def item(self, rows: tf.Tensor) -> tf.Tensor:
-        """Statistics of item rows [...] int32, [..., names]."""
-        return tf.gather(self._item, _known(rows, self._item))
-
-    def neighbours(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Neighbours of item rows [B, H] and their similarity, [B, H, M] each."""
-        known = _known(rows, self._near)
-        return tf.gather(self._near, known), tf.gather(self._weight, known)
-
-    def copy(self) -> Past:
-        """Return another `Past` with the same content."""
-        user, item, near, weight = (
-            v.numpy() for v in (self._user, self._item, self._near, self._weight)
-        )
-        return Past(Statistics(user, item, {}, {}), Neighbours(near, weight))
-
-    def replace(self, other: Past) -> None:
-        """Take over what is known at another cut, of the same users and items."""
-        for mine, theirs in zip(self.variables, other.variables, strict=True):
-            mine.assign(theirs)
-
-
-def _known(rows: tf.Tensor, table: tf.Variable) -> tf.Tensor:
-    return tf.where(rows < 0, static_length(table, 0) - 1, rows)
+        self.outputs(Request(tf.constant([-1]), nothing, context, nothing[:, :1], tf.zeros([1, 1])))
 
 
 def _latest(history: tf.Tensor, mask: tf.Tensor, length: int) -> tf.Tensor:
@@ -271,6 +183,6 @@ def _latest(history: tf.Tensor, mask: tf.Tensor, length: int) -> tf.Tensor:
 
 
 def _embedding(
-    specs: list[FeatureSpec] | tuple[FeatureSpec, ...], config: RankingConfig, name: str
+    specs: Sequence[FeatureSpec], config: RankingConfig, name: str
 ) -> FeatureEmbedding | None:
     return FeatureEmbedding(specs, dim=config.feature_dim, name=name) if specs else None

@@ -1,20 +1,20 @@
-"""Choosing how much the tasks count in the order, on the validation window."""
+"""The order of a list: weights that were given, or learned on the validation window."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
-from evaluation.metrics import hits, ndcg_at
+from evaluation.trade_offs import TradeOff, plot_trade_offs
 from interactions.candidates import Candidates
 from ranking.model import RETRIEVAL, Ranker
-from ranking.scoring import Order, reorder
-
-_GRID = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
-_ROUNDS = 2
-_TOLERANCE = 0.01
-"""Share of the validation NDCG@10 that the other tasks may cost."""
+from ranking.order_objective import OrderObjective
+from ranking.policy import Learnt, Lists, learn_weights
+from ranking.scoring import Order, readable
+from training.storage import write_json
 
 
 def choose_order(
@@ -23,42 +23,98 @@ def choose_order(
     predictions: Mapping[str, np.ndarray],
     *,
     weights: Mapping[str, float] | None,
+    objective: OrderObjective | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+    console: Console | None = None,
 ) -> Order:
-    """Return the order with the given `weights`, or else with weights chosen on validation.
-
-    The weights of the other tasks beside 1 for retrieval are first chosen, one after the other and
-    twice over, for the best NDCG@10 of the chosen items; then each is raised as long as it stays
-    within 1 % of that: as much satisfaction and buying as comes almost for free.
+    """Return the order with the given `weights`, or else with weights learned on validation.
 
     Args:
         ranker: whose tasks they are.
         candidates: the validation queries' candidates.
-        predictions: by task, [Q, C] float, of `candidates.item`.
+        predictions: by task, [Q, C] float, of `candidates.item`, calibrated.
         weights: by task, where the user has said how much each counts.
+        objective: what learned weights are to achieve; the defaults where left out.
+        seed: of the search.
+        folder: of the run: what was learned goes to `order.json`, the trade-offs to
+            `plots/order.png`.
+        console: told what of the objective cannot be achieved.
+
+    Raises:
+        UserError: the objective names a task that is not there, or `folder` is unwritable.
     """
     if weights is not None:
         return Order.of(ranker, weights)
+    lists = validation_lists(ranker, candidates, predictions)
+    learnt = learn_weights(lists, objective or OrderObjective(), seed=seed)
+    if console is not None:
+        for line in learnt.unmet:
+            console.print(f"  ranking.objective: {line}", highlight=False)
+    if folder is not None:
+        write_learnt(learnt, folder)
+    return Order.of(ranker, learnt.chosen.weights)
+
+
+def validation_lists(
+    ranker: Ranker, candidates: Candidates, predictions: Mapping[str, np.ndarray]
+) -> Lists:
+    """Return candidates, [Q, C], with utilities and readable outcomes of their predictions."""
     others = [task for task in ranker.tasks if task != RETRIEVAL]
-    chosen = dict.fromkeys(others, 0.0)
-
-    def quality(task: str, weight: float) -> float:
-        order = Order.of(ranker, {RETRIEVAL: 1.0, **chosen, task: weight})
-        return _ndcg(order, candidates, predictions)
-
-    best = _ndcg(Order.of(ranker, {RETRIEVAL: 1.0}), candidates, predictions)
-    for task in others * _ROUNDS:
-        found = {weight: quality(task, weight) for weight in _GRID}
-        chosen[task] = max(found, key=lambda weight: found[weight])
-        best = max(best, found[chosen[task]])
-    for task in others:
-        higher = [weight for weight in _GRID if weight > chosen[task]]
-        enough = [w for w in higher if quality(task, w) >= (1.0 - _TOLERANCE) * best]
-        chosen[task] = max(enough, default=chosen[task])
-    return Order.of(ranker, {RETRIEVAL: 1.0, **chosen})
+    binary = {task for task in others if ranker.tasks[task].kind == "binary"}
+    return Lists(
+        user=candidates.queries.user,
+        there=candidates.item >= 0,
+        chosen=candidates.label,
+        utility={
+            task: Order.of(ranker, {task: 1.0}).score(predictions).numpy() for task in ranker.tasks
+        },
+        outcome={task: readable(ranker.tasks[task], predictions[task]).numpy() for task in others},
+        scale={
+            task: None if task in binary else float(ranker.inputs.label_std[task])
+            for task in others
+        },
+    )
 
 
-def _ndcg(order: Order, candidates: Candidates, predictions: Mapping[str, np.ndarray]) -> float:
-    ranked = reorder(candidates.item, order.score(predictions).numpy())
-    found = hits(ranked, candidates.queries.item)
-    k = min(10, ranked.shape[1])
-    return float(ndcg_at(found, np.ones(len(ranked), np.int64), k).mean())
+def write_learnt(learnt: Learnt, folder: Path) -> None:
+    """Write what was learned to `order.json`, and the trade-offs as `plots/order.png`."""
+    content = {
+        "weights": learnt.chosen.weights,
+        "maximised": list(learnt.maximised),
+        "tried": len(learnt.tried),
+        "ndcg": {
+            "chosen": learnt.chosen.ndcg,
+            "retrieval alone": learnt.retrieval_only.ndcg,
+            "reference": learnt.reference_ndcg,
+            "at least": learnt.least_ndcg,
+        },
+        "mean prediction": {
+            "chosen": learnt.chosen.outcome,
+            "retrieval alone": learnt.retrieval_only.outcome,
+        },
+        "unmet": list(learnt.unmet),
+    }
+    write_json(folder / "order.json", content)
+    if learnt.chosen.outcome:
+        (folder / "plots").mkdir(exist_ok=True)
+        plot_trade_offs(_trade_offs(learnt), folder / "plots" / "order.png")
+
+
+def _trade_offs(learnt: Learnt) -> list[TradeOff]:
+    """What each task's first places hold against the NDCG of the chosen items."""
+    ndcg = np.array([one.ndcg for one in learnt.tried])
+    marks = (("retrieval alone", 0), ("chosen", learnt.tried.index(learnt.chosen)))
+    return [
+        TradeOff(
+            name=task,
+            across=ndcg,
+            across_name="NDCG of the chosen items",
+            up=np.array([one.outcome[task] for one in learnt.tried]),
+            up_name=f"mean prediction of {task} in the first places",
+            marks=marks,
+            least_across=learnt.least_ndcg,
+            least_up=learnt.floors.get(task),
+        )
+        for task in learnt.chosen.outcome
+    ]

@@ -36,7 +36,10 @@ class Journal:
         """Tell how a round ended, `epochs` epochs and `seconds` seconds into the training."""
         self.write({f"round/{name}": value for name, value in numbers.items()}, step=step)
         self._writer.flush()
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+        # what has a path, as a task's weight, is for TensorBoard: a line has room for the losses
+        shown = ", ".join(
+            f"{name} {value:.4f}" for name, value in numbers.items() if "/" not in name
+        )
         self._console.print(
             f"  {self._name} epoch {round(epochs, 2):g} ({seconds:.0f} s): {shown}",
             highlight=False,

@@ -144,3 +144,12 @@ def test_only_a_users_latest_items_make_neighbours():
     found = neighbours(log, np.arange(5), width=2, latest=2)
     assert found.item[0].tolist() == [-1, -1]
     assert found.item[1].tolist() == [2, -1] and found.item[3].tolist() == [4, -1]
+
+
+def test_the_range_is_that_of_the_labels_there_are_in_the_rows():
+    log = log_of([0, 0, 1, 2], [0, 1, 2, 3])
+    labels = {
+        "rating": np.array([2.0, np.nan, 4.0, 9.0], np.float32),
+        "none": np.full(4, np.nan, np.float32),
+    }
+    assert statistics(log, np.arange(3), labels).label_range == {"rating": (2.0, 4.0)}

@@ -28,8 +28,8 @@ class World:
         exposures = replace(self.examples.exposures, labels=labels)
         return replace(self, examples=replace(self.examples, exposures=exposures))
 
-    def fit(self, folder: Path, **given: Any) -> Any:
-        """Train a small ranker."""
+    def fit(self, folder: Path, *, ranking: Any = None, **given: Any) -> Any:
+        """Train a small ranker, with these changes to its config."""
         from ranking.config import RankingConfig
         from ranking.training import fit_ranker
         from training.config import ScheduleConfig
@@ -37,7 +37,7 @@ class World:
         config = RankingConfig(
             embedding_dim=4, feature_dim=2, cross_rank=2, hidden_dims=(4,), history=6, neighbours=3,
             batch_queries=100, schedule=ScheduleConfig(max_epochs=2, learning_rate=0.01),
-        )  # fmt: skip
+        ).model_copy(update=ranking or {})  # fmt: skip
         given = {"validation": None, "steps": 6, "seed": 1} | given
         return fit_ranker(
             self.inputs, self.examples, histories=self.histories, context=self.context,

@@ -30,8 +30,9 @@ def test_how_often_a_candidate_was_chosen_before(rows):
             assert found[b, c] == pytest.approx(np.log1p(count))
 
 
-def test_how_near_a_candidate_is_to_what_the_same_people_chose(rows):
-    candidates, _ = rows
+@pytest.mark.parametrize("width", [C, 40])
+def test_how_near_a_candidate_is_to_what_the_same_people_chose(width):
+    candidates = np.random.default_rng(3).integers(-1, 8, (B, width)).astype(np.int32)
     rng = np.random.default_rng(1)
     near = rng.integers(-1, 8, (B, H, M)).astype(np.int32)
     weight = np.where(near >= 0, rng.random((B, H, M)), 0).astype(np.float32)
@@ -39,7 +40,7 @@ def test_how_near_a_candidate_is_to_what_the_same_people_chose(rows):
         tf.constant(candidates), tf.constant(near), tf.constant(weight)
     )
     for b in range(B):
-        for c in range(C):
+        for c in range(width):
             found = [
                 weight[b, h, m] for h in range(H) for m in range(M)
                 if near[b, h, m] == candidates[b, c]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from features.backend import tf
-from ranking.loss import choice_loss, log_loss, squared_error
+from ranking.loss import choice_loss, log_losses, squared_errors
+from ranking.selection import observed_mean
 
 NAN = float("nan")
 
@@ -67,13 +68,27 @@ def test_no_chosen_one_at_all_gives_zero():
     assert loss == 0 and not gradient.any()
 
 
+def observed(losses_of, label, weight=None):
+    """The mean over the labels there are, of a function of predictions and labels."""
+    label = np.array(label, np.float32)
+    there = ~np.isnan(label)
+    given = np.ones(len(label)) if weight is None else weight
+    return lambda values: observed_mean(
+        losses_of(values, tf.constant(np.where(there, label, 0.0), tf.float32)),
+        tf.constant(there),
+        tf.constant(given, tf.float32),
+    )
+
+
+def in_twos(prediction, label):
+    return squared_errors(prediction, label, std=2.0)
+
+
 def test_a_missing_label_gives_no_gradient_and_does_not_thin_the_mean():
-    label = tf.constant([1.0, NAN, 3.0])
-    loss, gradient = with_gradient(lambda v: squared_error(v, label, std=2.0), [2.0, 50.0, 7.0])
+    loss, gradient = with_gradient(observed(in_twos, [1.0, NAN, 3.0]), [2.0, 50.0, 7.0])
     assert loss == pytest.approx((0.25 + 4.0) / 2)
     assert gradient[1] == 0 and np.isfinite(gradient).all() and gradient[[0, 2]].all()
-    label = tf.constant([1.0, NAN, 0.0])
-    loss, gradient = with_gradient(lambda v: log_loss(v, label), [2.0, 50.0, -1.0])
+    loss, gradient = with_gradient(observed(log_losses, [1.0, NAN, 0.0]), [2.0, 50.0, -1.0])
     chances = 1 / (1 + np.exp([-2.0, 1.0]))
     assert loss == pytest.approx(-np.log([chances[0], 1 - chances[1]]).mean(), rel=1e-5)
     assert gradient[1] == 0 and np.isfinite(gradient).all() and gradient[[0, 2]].all()
@@ -81,10 +96,21 @@ def test_a_missing_label_gives_no_gradient_and_does_not_thin_the_mean():
 
 @pytest.mark.parametrize("label", [[NAN, NAN], []])
 def test_without_any_label_the_loss_is_zero(label):
-    given = np.zeros(len(label), np.float32)
-    for loss_of in (
-        lambda v: squared_error(v, tf.constant(label, tf.float32), std=1.0),
-        lambda v: log_loss(v, tf.constant(label, tf.float32)),
-    ):
-        loss, gradient = with_gradient(loss_of, given)
+    for losses_of in (in_twos, log_losses):
+        loss, gradient = with_gradient(observed(losses_of, label), np.zeros(len(label), np.float32))
         assert loss == 0 and not gradient.any()
+
+
+def test_a_row_of_weight_2_counts_as_two():
+    weighted, _ = with_gradient(observed(in_twos, [1.0, 3.0], [2.0, 1.0]), [2.0, 7.0])
+    written_out, _ = with_gradient(observed(in_twos, [1.0, 1.0, 3.0]), [2.0, 2.0, 7.0])
+    assert weighted == pytest.approx(written_out)
+    weight = tf.constant([2.0, 1.0])
+    logits, label = tf.constant([[1.0, 0.3], [0.0, 2.0]]), tf.constant([[True, False]] * 2)
+    everyone, nothing = tf.ones([2, 2], tf.bool), tf.zeros([2, 2])
+    found = choice_loss(logits, label=label, there=everyone, log_weight=nothing, weight=weight)
+    one, other = (
+        choice_loss(logits[n : n + 1], label=label[:1], there=everyone[:1], log_weight=nothing[:1])
+        for n in range(2)
+    )
+    assert float(found) == pytest.approx((2 * float(one) + float(other)) / 3, rel=1e-5)

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from features.backend import tf
-from interactions.candidates import Candidates
 from interactions.config import TaskConfig
 from interactions.queries import Queries, queries
-from ranking.ordering import choose_order
 from ranking.scoring import Order, readable, reorder
 
 
@@ -114,37 +112,3 @@ def test_a_regression_is_read_within_its_declared_range():
     rating = TaskConfig(kind="regression", column="rating", range=(1.0, 5.0))
     found = readable(rating, np.array([-3.0, 2.5, 9.0], np.float32)).numpy()
     np.testing.assert_array_equal(found, [1.0, 2.5, 5.0])
-
-
-def candidates_with(items, chosen):
-    rows = np.arange(len(items))
-    asked = Queries(rows, rows.astype(np.int32), rows, np.array(chosen, np.int32))
-    return Candidates(asked, items, np.zeros(items.shape), np.zeros(items.shape))
-
-
-def test_other_tasks_count_as_much_as_they_cost_almost_nothing(trained_system):
-    """A rating that agrees with the choice gets all its weight, one against it next to none."""
-    rng = np.random.default_rng(1)
-    items = np.tile(np.arange(10, dtype=np.int32), (200, 1))
-    chosen = rng.integers(0, 10, 200)
-    retrieval = rng.normal(size=items.shape) + 2.0 * (items == chosen[:, np.newaxis])
-    against = -8.0 * (items == chosen[:, np.newaxis])
-    neutral = np.zeros(items.shape)
-    table = candidates_with(items, chosen)
-
-    def weight(rating):
-        predictions = {"retrieval": retrieval, "rating": rating, "purchase": neutral}
-        return choose_order(
-            trained_system.ranker, table,
-            {task: values.astype(np.float32) for task, values in predictions.items()}, weights=None,
-        ).weights  # fmt: skip
-
-    assert weight(-against)["rating"] == max(weight(-against).values()) > 0
-    assert weight(against)["rating"] == 0.0
-    assert weight(against)["retrieval"] == 1.0
-
-
-def test_weights_that_were_given_are_kept(trained_system):
-    table = candidates_with(np.zeros((1, 1), np.int32), [0])
-    order = choose_order(trained_system.ranker, table, {}, weights={"rating": 0.25})
-    assert order.weights == {"retrieval": 0.0, "rating": 0.25, "purchase": 0.0}

@@ -5,7 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from interactions.config import TaskConfig
 from interactions.errors import UserError
+from ranking.calibration import Affine
+from ranking.scoring import Scorer, readable
 from ranking.training import restore_ranker
 from tandem.config import TandemConfig
 
@@ -28,7 +31,9 @@ def test_each_task_logs_its_own_loss_and_all_make_the_total(fitted):
     assert progression.step == 6
     for losses in progression.history:
         tasks = {"retrieval", "rating", "purchase"}
-        assert set(losses) == {"step", "loss"} | tasks
+        told = {f"{what}/{task}" for what in ("weight", "gradient_norm") for task in tasks}
+        assert set(losses) == {"step", "loss"} | tasks | told
+        assert all(losses[f"gradient_norm/{task}"] > 0 for task in tasks)
         assert losses["loss"] == pytest.approx(sum(losses[task] for task in tasks), rel=1e-4)
     assert ranker.trainable_variables
 
@@ -46,7 +51,7 @@ def test_a_row_without_a_label_teaches_its_task_nothing(world, tmp_path):
     nothing = world.with_labels(labels | {"rating": np.full_like(labels["rating"], np.nan)})
     ranker, progression = nothing.fit(tmp_path)
     assert all(losses["rating"] == 0 for losses in progression.history)
-    heads = {v.name: v.numpy() for v in ranker.trainable_variables if "head_" in v.name}
+    heads = {v.name: v.numpy() for v in ranker.heads.trainable_variables}
     assert not any(value.any() for name, value in heads.items() if "rating" in name)
     assert any(value.any() for name, value in heads.items() if "purchase" in name)
 
@@ -75,7 +80,8 @@ def test_a_task_of_weight_0_is_neither_trained_nor_predicted(world, tmp_path):
     ranker, progression = without.fit(tmp_path / "without")
     assert set(ranker.tasks) == {"retrieval", "purchase"}
     assert not any("rating" in variable.name for variable in ranker.trainable_variables)
-    assert set(progression.history[0]) == {"step", "loss", "retrieval", "purchase"}
+    told = {name for name in progression.history[0] if "/" not in name}
+    assert told == {"step", "loss", "retrieval", "purchase"}
     losses = progression.history[0]
     assert losses["loss"] == pytest.approx(losses["retrieval"] + 0.5 * losses["purchase"], rel=1e-4)
 
@@ -89,7 +95,8 @@ def test_the_retrieval_task_alone_needs_no_exposure(world, tmp_path):
     )  # fmt: skip
     only = replace(only, examples=replace(only.examples, exposures=nothing))
     _, progression = only.fit(tmp_path)
-    assert set(progression.history[0]) == {"step", "loss", "retrieval"}
+    told = {name for name in progression.history[0] if "/" not in name}
+    assert told == {"step", "loss", "retrieval"}
 
 
 def test_an_empty_table_is_refused_with_the_remedy(world, tmp_path):
@@ -128,3 +135,134 @@ def test_where_no_ranker_was_trained_none_is_found(world, fitted, tmp_path):
             world.inputs, past=world.examples.past.copy(), config=fitted[0].config,
             folder=tmp_path / "nowhere",
         )  # fmt: skip
+
+
+CHOICES = (
+    [{"history_model": name} for name in ("mean", "target_attention", "transformer")]
+    + [{"interaction": name} for name in ("dcn", "dot", "none")]
+    + [{"experts": name, "hidden_dims": (6, 4)} for name in ("shared_bottom", "mmoe", "ple")]
+    + [{"balance": name} for name in ("fixed", "uncertainty", "gradnorm", "pcgrad")]
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranking", CHOICES, ids=str)
+def test_every_choice_learns_and_is_found_again(world, tmp_path, ranking):
+    ranker, progression = world.fit(tmp_path / "whole", ranking=ranking, steps=12)
+    losses = [one["loss"] for one in progression.history]
+    assert np.isfinite(losses).all()
+    names = {name for name in progression.history[0] if name.startswith("weight/")}
+    assert names == {"weight/retrieval", "weight/rating", "weight/purchase"}
+    found = restore_ranker(
+        world.inputs, past=world.examples.past.copy(), config=ranker.config,
+        folder=tmp_path / "whole",
+    )  # fmt: skip
+    assert same(weights(ranker), weights(found))
+
+
+def with_tasks(world, **changes):
+    """The world's tasks, some of their keys changed."""
+    tasks = dict(world.inputs.tasks)
+    for name, change in changes.items():
+        tasks[name] = tasks[name].model_copy(update=change)
+    return world.with_tasks(tasks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("selection", ["inverse_propensity", "doubly_robust"])
+def test_a_corrected_task_learns_and_its_helpers_are_not_predicted(world, tmp_path, selection):
+    corrected = with_tasks(world, rating={"selection": selection})
+    ranker, progression = corrected.fit(tmp_path)
+    assert all(one["rating"] > 0 for one in progression.history)
+    moved = [v for v in ranker.heads.trainable_variables if "observed_rating" in v.name]
+    assert any(np.abs(v.numpy()).max() > 0 for v in moved if "wide" in v.name)
+    scorer = Scorer(ranker, histories=world.histories, context=world.context)
+    table = world.examples.candidates.take(np.arange(5))
+    found = scorer.predict(table.queries, table.item, table.retrieval_score)
+    assert set(found) == {"retrieval", "rating", "purchase"}
+
+
+def test_without_a_correction_nothing_is_added(fitted):
+    assert not any("observed" in v.name or "imputed" in v.name for v in fitted[0].variables)
+
+
+def test_calibrated_on_validation_and_found_again_it_predicts_the_same(world, tmp_path):
+    ranker, _ = world.fit(tmp_path, validation=world.examples, ranking={"calibration": "platt"})
+    assert set(ranker.calibrators) == {"rating", "purchase"}
+    assert all(isinstance(one, Affine) and one != Affine() for one in ranker.calibrators.values())
+    found = restore_ranker(
+        world.inputs, past=world.examples.past.copy(), config=ranker.config, folder=tmp_path
+    )
+    table = world.examples.candidates.take(np.arange(50))
+    one, other = (
+        Scorer(which, histories=world.histories, context=world.context).predict(
+            table.queries, table.item, table.retrieval_score
+        )
+        for which in (ranker, found)
+    )
+    for task, values in one.items():
+        np.testing.assert_allclose(values, other[task], atol=1e-5)
+
+
+def test_calibrated_probabilities_are_as_many_as_the_labels(world, tmp_path):
+    """On what it was calibrated on, however badly the ranker was trained."""
+    ranker, _ = world.fit(
+        tmp_path, validation=world.examples, steps=1, ranking={"calibration": "platt"}
+    )
+    scorer = Scorer(ranker, histories=world.histories, context=world.context)
+    shown = world.examples.exposures
+    found = scorer.predict(
+        shown.queries, shown.queries.item[:, None], shown.retrieval_score[:, None]
+    )
+    chance = 1 / (1 + np.exp(-found["purchase"][:, 0]))
+    assert chance.mean() == pytest.approx(shown.labels["purchase"].mean(), abs=0.01)
+
+
+def test_given_calibrators_are_kept(world, tmp_path):
+    given = {"purchase": Affine(0.5, 1.0)}
+    ranker, _ = world.fit(tmp_path, calibrators=given)
+    assert ranker.calibrators == given
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "label"), [("purchase", 0.0), ("purchase", 1.0), ("rating", 4.0)], ids=str
+)
+def test_labels_of_one_value_are_learnt_as_what_they_are(world, tmp_path, task, label):
+    labels = dict(world.examples.exposures.labels)
+    labels[task] = np.full_like(labels[task], label)
+    alike = world.with_labels(labels)
+    means = {**world.inputs.label_mean, task: label}
+    stds = {**world.inputs.label_std, task: 1.0}
+    ranges = {task: (label, label)}
+    alike = replace(
+        alike,
+        inputs=replace(alike.inputs, label_mean=means, label_std=stds, label_range=ranges),
+    )
+    ranker, _ = alike.fit(tmp_path, validation=alike.examples)
+    scorer = Scorer(ranker, histories=world.histories, context=world.context)
+    table = world.examples.candidates.take(np.arange(20))
+    found = scorer.predict(table.queries, table.item, table.retrieval_score)[task]
+    read = readable(ranker.tasks[task], found).numpy()
+    assert np.abs(read - label).max() < 0.3
+
+
+def test_a_further_task_needs_nothing_but_its_config(world, tmp_path):
+    labels = dict(world.examples.exposures.labels)
+    labels["returned"] = np.roll(labels["purchase"], 1)
+    more = world.with_labels(labels)
+    tasks = {
+        **world.inputs.tasks,
+        "returned": TaskConfig(kind="binary", column="returned", given="purchase", weight=0.3),
+    }
+    inputs = replace(
+        world.inputs, tasks=tasks,
+        label_mean={**world.inputs.label_mean, "returned": 0.3},
+        label_std={**world.inputs.label_std, "returned": 0.4},
+    )  # fmt: skip
+    ranker, progression = replace(more, inputs=inputs).fit(tmp_path)
+    assert progression.history[0]["returned"] > 0
+    scorer = Scorer(ranker, histories=world.histories, context=world.context)
+    table = world.examples.candidates.take(np.arange(20))
+    found = scorer.predict(table.queries, table.item, table.retrieval_score)
+    assert (found["returned"] <= found["purchase"]).all()

@@ -1,0 +1,109 @@
+"""Batches of candidate lists and pages of exposures, gathered from the encoded tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from features.backend import tf
+from interactions.candidates import Candidates, Exposures
+from ranking.config import RankingConfig
+from ranking.pages import Pages
+from ranking.past import Past
+from ranking.scoring import Scorer
+
+_MOST_EXPOSURES = 4096
+"""Exposures in a batch at the most."""
+_CONTEXT_DROPOUT = 0.2
+_DAY = 86_400_000_000
+"""In the log's microseconds."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a ranker learns from, or is validated on."""
+
+    candidates: Candidates
+    exposures: Exposures
+    past: Past
+    """What was known before the window that these come from."""
+
+
+class Batches:
+    """Gathers batches of `examples`; each epoch passes over all lists and all pages."""
+
+    def __init__(
+        self, examples: Examples, scorer: Scorer, *, config: RankingConfig, seed: int
+    ) -> None:
+        self._examples, self._scorer, self._seed = examples, scorer, seed
+        self._half_life = config.half_life_days
+        self.pages = Pages.of(examples.exposures, scorer.context)
+        lists = len(examples.candidates.queries)
+        self._size = min(config.batch_queries, lists)
+        self.steps = max(lists // max(self._size, 1), 1)
+        most = max(_MOST_EXPOSURES // self.pages.item.shape[1], 1)
+        self._shown = min(-(-len(self.pages) // self.steps), most)
+        times = (examples.candidates.queries.time, examples.exposures.queries.time)
+        self._latest = max((int(time.max()) for time in times if len(time)), default=0)
+
+    def epoch(self, number: int) -> Iterator[dict[str, Any]]:
+        """Yield the batches of epoch `number`, the same ones each time."""
+        rng = np.random.default_rng([self._seed, number])
+        lists = rng.permutation(len(self._examples.candidates.queries))
+        pages = rng.permutation(len(self.pages))
+        for step in range(self.steps):
+            yield self.batch(
+                lists[step * self._size : (step + 1) * self._size],
+                pages[step * self._shown : (step + 1) * self._shown],
+                rng=rng,
+            )
+
+    def parts(self) -> Iterator[dict[str, Any]]:
+        """Yield everything once, in order, in as many batches as an epoch has."""
+        lists = np.array_split(np.arange(len(self._examples.candidates.queries)), self.steps)
+        pages = np.array_split(np.arange(len(self.pages)), self.steps)
+        for some, others in zip(lists, pages, strict=True):
+            yield self.batch(some, others)
+
+    def batch(
+        self, lists: np.ndarray, pages: np.ndarray, *, rng: np.random.Generator | None = None
+    ) -> dict[str, Any]:
+        """Gather candidate lists and pages by index; `rng` hides the context of some."""
+        candidates, exposures = self._examples.candidates.take(lists), self._examples.exposures
+        asked, shown = candidates.queries, self.pages.take(pages)
+        there = (shown.exposure >= 0).astype(np.float32)
+        return {
+            "choices": self._scorer.inputs(asked, _hidden(asked.row, rng))
+            | {
+                "items": tf.constant(candidates.item),
+                "score": tf.constant(candidates.retrieval_score),
+                "label": tf.constant(candidates.label),
+                "log_weight": tf.constant(candidates.log_weight),
+                "weight": tf.constant(self._weight(asked.time)),
+            },
+            "exposures": self._scorer.inputs(shown.queries, _hidden(shown.queries.row, rng))
+            | {
+                "items": tf.constant(shown.item),
+                "score": tf.constant(shown.spread(exposures.retrieval_score, filler=0.0)),
+                "labels": {
+                    task: tf.constant(shown.spread(values, filler=np.nan))
+                    for task, values in exposures.labels.items()
+                },
+                "weight": tf.constant(self._weight(shown.queries.time)[:, np.newaxis] * there),
+            },
+        }
+
+    def _weight(self, time: np.ndarray) -> np.ndarray:
+        """How much events at `time` [n] count, [n] float32: half for each half-life of age."""
+        if self._half_life is None:
+            return np.ones(len(time), np.float32)
+        age = (self._latest - time) / _DAY
+        return (0.5 ** (age / self._half_life)).astype(np.float32)
+
+
+def _hidden(rows: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    """Replace some of the context's rows by -1, the unknown: many requests will not carry any."""
+    return rows if rng is None else np.where(rng.random(len(rows)) < _CONTEXT_DROPOUT, -1, rows)

@@ -1,0 +1,207 @@
+"""Predictions as often right as they say: fitted on validation, applied as ops in every graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import isotonic_regression, minimize
+from scipy.special import logit
+
+from features.backend import tf
+from interactions.errors import UserError
+from training.storage import write_json
+
+_LEAST_LABELS = 50
+"""With fewer, or fewer of either class, predictions stay as they are."""
+_FOLDS = 5
+_LEAST_SCALE = 0.05
+_EDGE = 1e-4
+"""What a calibrated probability is away from 0 and 1 at least."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    """scale * prediction + offset: Platt 1999 on logits, a straight line on labels."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, prediction: tf.Tensor) -> tf.Tensor:
+        """Calibrate logits or labels, float of any shape."""
+        return self.scale * prediction + self.offset
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """Straight lines between the centres of an isotonic regression's blocks.
+
+    Flat blocks would make equals of what the ranker tells apart; between their centres (Oron and
+    Flournoy 2017) the order stays. Beyond the first and last centre the slope is 1.
+    """
+
+    at: tuple[float, ...]
+    """Ascending."""
+    value: tuple[float, ...]
+    """Ascending."""
+
+    def __call__(self, prediction: tf.Tensor) -> tf.Tensor:
+        """Calibrate logits or labels, float of any shape."""
+        at, value = tf.constant(self.at, tf.float32), tf.constant(self.value, tf.float32)
+        flat = tf.reshape(prediction, [-1])
+        inside = tf.clip_by_value(flat, at[0], at[-1])
+        after = tf.clip_by_value(tf.searchsorted(at, inside), 1, max(len(self.at) - 1, 1))
+        before = after - 1
+        after = tf.minimum(after, len(self.at) - 1)
+        width = tf.maximum(tf.gather(at, after) - tf.gather(at, before), 1e-9)
+        share = (inside - tf.gather(at, before)) / width
+        rise = tf.gather(value, after) - tf.gather(value, before)
+        straight = tf.gather(value, before) + share * rise
+        return tf.reshape(straight + flat - inside, tf.shape(prediction))
+
+
+Calibrator = Affine | Isotonic
+AS_IT_IS = Affine()
+
+
+def fit_calibrator(
+    prediction: np.ndarray, label: np.ndarray, users: np.ndarray, *, kind: str, method: str
+) -> Calibrator:
+    """Fit how a task's predictions become what its labels are.
+
+    Args:
+        prediction: [n] float: logits of a binary task, labels of a regression.
+        label: [n] float, NaN where there is none.
+        users: [n] int, who each is about; `auto` judges on users that were not fitted on.
+        kind: `binary` or `regression`.
+        method: `none`, `platt`, `isotonic`, or `auto` for the one of least held-out loss.
+    """
+    there = ~np.isnan(label)
+    prediction, label = prediction[there].astype(np.float64), label[there].astype(np.float64)
+    users = users[there]
+    if method == "none" or not _enough(label, kind):
+        return AS_IT_IS
+    fits = _FITS[kind]
+    if method != "auto":
+        return fits[method](prediction, label)
+    fold = users % _FOLDS
+    losses = {"none": _loss(kind, prediction, label)} | {
+        name: np.mean(
+            np.concatenate(
+                [
+                    _rows_loss(kind, fit, prediction, label, held=fold == number)
+                    for number in range(_FOLDS)
+                ]
+            )
+        )
+        for name, fit in fits.items()
+    }
+    best = min(losses, key=lambda name: losses[name])
+    return AS_IT_IS if best == "none" else fits[best](prediction, label)
+
+
+def save_calibration(calibrators: Mapping[str, Calibrator], path: Path) -> None:
+    """Write calibrators by task as JSON."""
+    write_json(path, calibration_state(calibrators))
+
+
+def load_calibration(path: Path) -> dict[str, Calibrator]:
+    """Read what `save_calibration` wrote; raises `UserError` where it cannot be read."""
+    try:
+        return calibrators_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} cannot be read; remove {path.parent} to train the ranker anew"
+        ) from error
+
+
+def calibration_state(calibrators: Mapping[str, Calibrator]) -> dict[str, Any]:
+    """Return calibrators by task as plain values for JSON."""
+    return {task: asdict(calibrator) for task, calibrator in calibrators.items()}
+
+
+def calibrators_of(state: Mapping[str, Mapping[str, Any]]) -> dict[str, Calibrator]:
+    """Return the calibrators that `calibration_state` told of."""
+    return {
+        task: Isotonic(tuple(values["at"]), tuple(values["value"]))
+        if "at" in values
+        else Affine(**values)
+        for task, values in state.items()
+    }
+
+
+def _enough(label: np.ndarray, kind: str) -> bool:
+    if kind == "binary":
+        return min(label.sum(), len(label) - label.sum()) >= _LEAST_LABELS
+    return len(label) >= _LEAST_LABELS and label.min() < label.max()
+
+
+def _platt(prediction: np.ndarray, label: np.ndarray) -> Affine:
+    def loss(line: np.ndarray) -> float:
+        return _loss("binary", line[0] * prediction + line[1], label)
+
+    found = minimize(
+        loss, [1.0, 0.0], method="L-BFGS-B", bounds=[(_LEAST_SCALE, None), (None, None)]
+    )
+    return Affine(float(found.x[0]), float(found.x[1]))
+
+
+def _line(prediction: np.ndarray, label: np.ndarray) -> Affine:
+    spread = prediction.var()
+    covariance = ((prediction - prediction.mean()) * (label - label.mean())).mean()
+    scale = max(covariance / spread, _LEAST_SCALE) if spread > 0 else 1.0
+    return Affine(float(scale), float(label.mean() - scale * prediction.mean()))
+
+
+def _isotonic_logits(prediction: np.ndarray, label: np.ndarray) -> Isotonic:
+    found = _blocks(prediction, label, prior=label.mean())
+    return Isotonic(found.at, tuple(logit(np.clip(found.value, _EDGE, 1 - _EDGE)).tolist()))
+
+
+def _isotonic_labels(prediction: np.ndarray, label: np.ndarray) -> Isotonic:
+    return _blocks(prediction, label, prior=label.mean())
+
+
+def _blocks(prediction: np.ndarray, label: np.ndarray, *, prior: float) -> Isotonic:
+    """Centre and mean of each block; one label at the mean is added to each, for the small ones."""
+    order = np.argsort(prediction, kind="stable")
+    found = isotonic_regression(label[order])
+    starts = found.blocks[:-1].astype(np.int64)
+    count = np.diff(found.blocks)
+    at = np.add.reduceat(prediction[order], starts) / count
+    value = np.maximum.accumulate((np.add.reduceat(label[order], starts) + prior) / (count + 1))
+    at, first = np.unique(at, return_index=True)
+    return Isotonic(tuple(at.tolist()), tuple(value[first].tolist()))
+
+
+Fit = Callable[[np.ndarray, np.ndarray], Calibrator]
+_FITS: dict[str, dict[str, Fit]] = {
+    "binary": {"platt": _platt, "isotonic": _isotonic_logits},
+    "regression": {"platt": _line, "isotonic": _isotonic_labels},
+}
+
+
+def _rows_loss(
+    kind: str, fit: Fit, prediction: np.ndarray, label: np.ndarray, *, held: np.ndarray
+) -> np.ndarray:
+    """Losses of the rows that are `held` out, as fitted on the others."""
+    if not held.any() or not _enough(label[~held], kind):
+        return _row_losses(kind, prediction[held], label[held])
+    calibrator = fit(prediction[~held], label[~held])
+    found = calibrator(tf.constant(prediction[held], tf.float32)).numpy().astype(np.float64)
+    return _row_losses(kind, found, label[held])
+
+
+def _loss(kind: str, prediction: np.ndarray, label: np.ndarray) -> float:
+    return float(np.mean(_row_losses(kind, prediction, label)))
+
+
+def _row_losses(kind: str, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+    if kind == "regression":
+        return np.square(prediction - label)
+    # log(1 + e^x) - y x
+    return np.logaddexp(0.0, prediction) - label * prediction

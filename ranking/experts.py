@@ -1,0 +1,151 @@
+"""Who computes what for which task: a shared bottom, a mixture of experts, progressive layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from features.backend import tf
+from ranking.config import RankingConfig
+from ranking.sides import Layers, Sides, SidesDense
+
+_SALT = 40
+"""Dropout salts of experts begin here; each expert takes as many as it has layers."""
+
+_SHARED = "shared experts"
+"""Stands beside the tasks' names."""
+
+
+class Experts(Protocol):
+    """Features in, a hidden vector for each task out."""
+
+    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Return [B, C, width] by task; `seed` turns dropout on."""
+        ...
+
+    @property
+    def last_shared(self) -> list[tf.Variable]:
+        """The weights of the last layer that several tasks use; none where there is no layer."""
+        ...
+
+
+def experts_of(config: RankingConfig, tasks: Sequence[str]) -> Experts:
+    """Make the experts that `config` asks for."""
+    widths, rate = config.hidden_dims, config.dropout
+    if not widths or config.experts == "shared_bottom":
+        return SharedBottom(widths, tasks=tasks, rate=rate)
+    if config.experts == "mmoe":
+        return MixtureOfExperts(widths, tasks=tasks, experts=config.expert_count, rate=rate)
+    return ProgressiveExtraction(
+        widths, tasks=tasks, shared=config.expert_count, own=config.own_experts, rate=rate
+    )
+
+
+class SharedBottom(tf.Module):
+    """The same layers for all tasks (Caruana 1997)."""
+
+    def __init__(self, widths: Sequence[int], *, tasks: Sequence[str], rate: float) -> None:
+        super().__init__(name="shared_bottom")
+        self._tasks = tuple(tasks)
+        self._layers = Layers(widths, rate=rate, salt=_SALT, name="body")
+
+    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Return one hidden vector for all."""
+        hidden = self._layers(sides, seed)
+        return dict.fromkeys(self._tasks, hidden)
+
+    @property
+    def last_shared(self) -> list[tf.Variable]:
+        """The last layer's weights."""
+        return self._layers.last_kernels
+
+
+class MixtureOfExperts(tf.Module):
+    """Shared experts that each task mixes in its own way (MMoE, Ma et al. 2018, section 4.2)."""
+
+    def __init__(
+        self, widths: Sequence[int], *, tasks: Sequence[str], experts: int, rate: float
+    ) -> None:
+        super().__init__(name="mixture")
+        self._experts = [
+            Layers(widths, rate=rate, salt=_SALT + n * len(widths), name=f"expert_{n}")
+            for n in range(experts)
+        ]
+        self._gates = {task: _gate(experts, name=f"gate_{task}") for task in tasks}
+
+    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Mix the experts for each task."""
+        hidden = [expert(sides, seed) for expert in self._experts]
+        return {task: _mix(hidden, gate(sides)) for task, gate in self._gates.items()}
+
+    @property
+    def last_shared(self) -> list[tf.Variable]:
+        """The last layers' weights, of all experts."""
+        return [kernel for expert in self._experts for kernel in expert.last_kernels]
+
+
+class ProgressiveExtraction(tf.Module):
+    """Experts of each task beside shared ones, level by level (PLE, Tang et al. 2020, section 4.2).
+
+    A level has one layer: the n-th of `widths`. A task's gate mixes its own experts and the shared
+    ones; the shared gate, on every level but the last, mixes all.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], *, tasks: Sequence[str], shared: int, own: int, rate: float
+    ) -> None:
+        super().__init__(name="progressive")
+        self._tasks = tuple(tasks)
+        groups = {_SHARED: shared, **dict.fromkeys(self._tasks, own)}
+        salts = iter(range(_SALT, _SALT + len(widths) * sum(groups.values())))
+        self._levels = [
+            {
+                group: [
+                    Layers([width], rate=rate, salt=next(salts), name=f"expert_{place}_{level}_{n}")
+                    for n in range(count)
+                ]
+                for place, (group, count) in enumerate(groups.items())
+            }
+            for level, width in enumerate(widths)
+        ]
+        self._gates = [
+            {task: _gate(own + shared, name=f"gate_{task}_{level}") for task in self._tasks}
+            for level in range(len(widths))
+        ]
+        self._shared_gates = [
+            _gate(sum(groups.values()), name=f"gate_shared_{level}")
+            for level in range(len(widths) - 1)
+        ]
+
+    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Extract level by level."""
+        inputs = dict.fromkeys((_SHARED, *self._tasks), sides)
+        outputs: dict[str, tf.Tensor] = {}
+        for level, groups in enumerate(self._levels):
+            hidden = {
+                group: [expert(inputs[group], seed) for expert in experts]
+                for group, experts in groups.items()
+            }
+            outputs = {
+                task: _mix(hidden[task] + hidden[_SHARED], gate(inputs[task]))
+                for task, gate in self._gates[level].items()
+            }
+            if level < len(self._shared_gates):
+                everyone = [vector for group in hidden.values() for vector in group]
+                outputs[_SHARED] = _mix(everyone, self._shared_gates[level](inputs[_SHARED]))
+                inputs = {group: Sides(None, vector) for group, vector in outputs.items()}
+        return outputs
+
+    @property
+    def last_shared(self) -> list[tf.Variable]:
+        """The shared experts' weights on the last level."""
+        return [kernel for expert in self._levels[-1][_SHARED] for kernel in expert.last_kernels]
+
+
+def _gate(experts: int, *, name: str) -> SidesDense:
+    return SidesDense(experts, activation="softmax", initializer="zeros", name=name)
+
+
+def _mix(hidden: list[tf.Tensor], shares: tf.Tensor) -> tf.Tensor:
+    """Sum [B, C, width] vectors by their shares [B, C, experts]."""
+    return tf.add_n([vector * shares[:, :, n, tf.newaxis] for n, vector in enumerate(hidden)])

@@ -1,0 +1,96 @@
+"""The loss of every task on a batch of candidate lists and pages of exposures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from features.backend import tf
+from interactions.config import TaskConfig
+from ranking.heads import Outputs
+from ranking.inputs import RETRIEVAL, Request
+from ranking.loss import choice_loss, log_losses, squared_errors
+from ranking.model import Ranker
+from ranking.selection import doubly_robust, inverse_propensity, observed_mean
+
+
+class Objective:
+    """The losses of a ranker's tasks: retrieval on candidate lists, the others on exposures."""
+
+    def __init__(self, ranker: Ranker) -> None:
+        self._ranker = ranker
+
+    def __call__(self, batch: Mapping[str, Any], seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Return the loss of each task on a batch of `ranking.batches`, a scalar each."""
+        chosen = batch["choices"]
+        outputs = self._ranker.outputs(_request(chosen), seed)
+        losses = {
+            RETRIEVAL: choice_loss(
+                outputs.predictions[RETRIEVAL],
+                label=chosen["label"],
+                there=chosen["items"] >= 0,
+                log_weight=chosen["log_weight"],
+                weight=chosen["weight"],
+            )
+        }
+        others = [task for task in self._ranker.tasks if task != RETRIEVAL]
+        if others:
+            shown = batch["exposures"]
+            outputs = self._ranker.outputs(
+                _request(shown), None if seed is None else seed + tf.constant([1, 0])
+            )
+            for task in others:
+                losses[task] = self._observed(task, outputs, shown)
+        return losses
+
+    def total(self, losses: Mapping[str, tf.Tensor | float]) -> tf.Tensor:
+        """Sum the losses by the config's weights of the tasks."""
+        return tf.add_n([self._ranker.tasks[task].weight * loss for task, loss in losses.items()])
+
+    def _observed(self, task: str, outputs: Outputs, shown: Mapping[str, Any]) -> tf.Tensor:
+        """Loss of a task on its labelled exposures, corrected for which these are if asked to."""
+        labels, weight = shown["labels"][task], shown["weight"]
+        there = tf.logical_not(tf.math.is_nan(labels))
+        labels = tf.where(there, labels, 0.0)
+        predictions = outputs.predictions[task]
+        losses = self._row_losses(task, predictions, labels)
+        if task not in outputs.observed:
+            return observed_mean(losses, there, weight)
+        present = tf.cast(there, tf.float32)
+        chance_loss = observed_mean(log_losses(outputs.observed[task], present), weight > 0, weight)
+        chance = tf.sigmoid(outputs.observed[task])
+        if task not in outputs.imputed:
+            corrected = inverse_propensity(losses, there, weight, chance=chance)
+            return corrected + _only_gradient(chance_loss)
+        imputed = outputs.imputed[task]
+        learnt = inverse_propensity(
+            self._row_losses(task, imputed, labels), there, weight, chance=chance
+        )
+        corrected = doubly_robust(
+            predictions,
+            labels,
+            there,
+            weight,
+            chance=chance,
+            imputed=self._as_label(task, imputed),
+            row_loss=lambda value, label: self._row_losses(task, value, label),
+        )
+        return corrected + _only_gradient(chance_loss + learnt)
+
+    def _row_losses(self, task: str, prediction: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        if self._ranker.tasks[task].kind == "binary":
+            return log_losses(prediction, label)
+        return squared_errors(prediction, label, std=self._ranker.inputs.label_std[task])
+
+    def _as_label(self, task: str, prediction: tf.Tensor) -> tf.Tensor:
+        config: TaskConfig = self._ranker.tasks[task]
+        return tf.sigmoid(prediction) if config.kind == "binary" else prediction
+
+
+def _only_gradient(loss: tf.Tensor) -> tf.Tensor:
+    """Return 0 with the gradient of `loss`: what only serves the training is not shown as loss."""
+    return loss - tf.stop_gradient(loss)
+
+
+def _request(part: Mapping[str, Any]) -> Request:
+    return Request(part["users"], part["history"], part["context"], part["items"], part["score"])

@@ -1,0 +1,36 @@
+"""What the order of a list is to achieve."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field, field_validator
+
+from interactions.config import Config
+
+AUTO = "auto"
+
+
+class OrderObjective(Config):
+    """What the order is judged by on validation, where its weights are learned."""
+
+    maximise: str = AUTO
+    """The task of which the first places are to hold as much as possible: expected purchases, say,
+    or a mean rating. `auto` takes the binary task whose event is rarest: down the funnel from views
+    to purchases, the last. Name another where the rarest is not wanted. Without binary tasks it
+    takes the regressions, each in standard deviations of its labels."""
+    at_least: dict[str, float] = Field(default_factory=dict)
+    """By task, a floor under the mean prediction in the first places: a rating, a probability."""
+    ndcg_cost: float = Field(default=0.01, ge=0, le=1)
+    """Share of the NDCG of the chosen items that may be given up for it. A loss within one standard
+    error counts as none, unless it is above 5 %."""
+    top: int = Field(default=10, ge=1)
+    """How many places count."""
+
+    @field_validator("at_least")
+    @classmethod
+    def _floors_are_numbers(cls, value: dict[str, float]) -> dict[str, float]:
+        for task, floor in value.items():
+            if not math.isfinite(floor):
+                raise ValueError(f"the floor {floor} of {task} must be a finite number")
+        return value

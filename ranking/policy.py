@@ -1,0 +1,281 @@
+"""Learning the weights of the order: a search on validation lists for a stated objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+from scipy.optimize import differential_evolution
+from scipy.stats import qmc
+
+from interactions.errors import UserError
+from ranking.model import RETRIEVAL
+from ranking.order_objective import AUTO, OrderObjective
+
+_FIRST = 64
+"""Weights tried all over the range before the search goes on from the best of them."""
+_POPULATION = 12
+_GENERATIONS = 20
+_LARGEST = 20.0
+"""Largest weight beside 1 for retrieval: there the other task orders alone."""
+_MOST_QUERIES = 4_000
+_LEAST_CHANCE = 1e-9
+_MOST_NOISE = 0.05
+"""Share of the NDCG that can pass for noise: few queries would excuse any loss."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Candidates of validation queries with everything that an order can be made and judged of."""
+
+    user: np.ndarray
+    """[Q] int."""
+    there: np.ndarray
+    """[Q, C] bool, False for padding."""
+    chosen: np.ndarray
+    """[Q, C] bool: the item that was chosen, if it is among the candidates."""
+    utility: Mapping[str, np.ndarray]
+    """By task, [Q, C] float32: what its weight is multiplied by, retrieval's among them."""
+    outcome: Mapping[str, np.ndarray]
+    """By task but retrieval, [Q, C] float32: the probability or label that is predicted."""
+    scale: Mapping[str, float | None]
+    """By task but retrieval: None for a probability, else the labels' standard deviation."""
+
+    def thinned(self, most: int) -> Lists:
+        """Return at most so many queries, spread evenly."""
+        if len(self.user) <= most:
+            return self
+        index = np.linspace(0, len(self.user) - 1, most).astype(np.int64)
+        return Lists(
+            self.user[index],
+            self.there[index],
+            self.chosen[index],
+            {task: values[index] for task, values in self.utility.items()},
+            {task: values[index] for task, values in self.outcome.items()},
+            self.scale,
+        )
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Weights, and what the order that they make achieves on the validation lists."""
+
+    weights: dict[str, float]
+    """By task; retrieval's is 1."""
+    ndcg: float
+    """Of the chosen items, in the first places."""
+    outcome: dict[str, float]
+    """By task but retrieval: mean prediction in the first places."""
+    value: float
+    """What is maximised: the relative gain over the retrieval task's own order."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The outcome of a search, with everything that was tried on the way."""
+
+    chosen: Tried
+    retrieval_only: Tried
+    reference_ndcg: float
+    """What can be reached for certain: see `_Search.settle`."""
+    least_ndcg: float
+    """What the chosen order's NDCG had to reach at least."""
+    tried: tuple[Tried, ...]
+    maximised: tuple[str, ...]
+    """The tasks whose gain is the value."""
+    floors: Mapping[str, float]
+    """By task, what its mean prediction was to reach."""
+    unmet: tuple[str, ...]
+    """What of the objective no order that was tried achieves, in words."""
+
+
+def learn_weights(lists: Lists, objective: OrderObjective, *, seed: int) -> Learnt:
+    """Search the weights that serve `objective` best, deterministic at a `seed`.
+
+    First a Sobol sequence over all weights finds what NDCG can be reached; then differential
+    evolution (Storn and Price 1997) goes on from the best of them. An order that breaks a floor
+    is worse than any that does not, and among those that do the nearer is better (Deb 2000).
+
+    Raises:
+        UserError: the objective names a task that is not there.
+    """
+    _refuse_unknown(objective, lists)
+    search = _Search(lists.thinned(_MOST_QUERIES), objective)
+    tasks = [task for task in lists.utility if task != RETRIEVAL]
+    if tasks and len(lists.user):
+        sobol = qmc.Sobol(len(tasks), rng=np.random.default_rng(seed)).random(_FIRST)
+        first = np.concatenate([np.zeros((1, len(tasks))), sobol])
+        for point in first:
+            search.evaluate(point)
+        search.settle()
+        best = np.argsort([search.badness(point) for point in first], kind="stable")
+        differential_evolution(
+            search.badness,
+            [(0.0, 1.0)] * len(tasks),
+            init=cast("Any", first[best[:_POPULATION]]),  # an array: the stubs know names only
+            maxiter=_GENERATIONS,
+            polish=False,
+            rng=np.random.default_rng(seed),
+        )
+    return search.result()
+
+
+class _Search:
+    """Evaluates weights, remembers them, and says which of them are best."""
+
+    def __init__(self, lists: Lists, objective: OrderObjective) -> None:
+        self._lists, self._objective = lists, objective
+        self._tasks = [task for task in lists.utility if task != RETRIEVAL]
+        self._at: dict[tuple[float, ...], int] = {}
+        self._tried: list[Tried] = []
+        self._per_query: list[np.ndarray] = []
+        self.evaluate(np.zeros(len(self._tasks)))
+        self._reference = self._per_query[0]
+
+    def evaluate(self, point: np.ndarray) -> int:
+        """Return the number of what the weights at `point` [tasks], in [0, 1], achieve."""
+        weights = {
+            task: _LARGEST * float(x) ** 3 for task, x in zip(self._tasks, point, strict=True)
+        }
+        key = tuple(weights.values())
+        if key not in self._at:
+            self._at[key] = len(self._tried)
+            ndcg, outcome = self._achieved({RETRIEVAL: 1.0, **weights})
+            value = self._value(outcome)
+            self._per_query.append(ndcg)
+            self._tried.append(Tried({RETRIEVAL: 1.0, **weights}, _mean(ndcg), outcome, value))
+        return self._at[key]
+
+    def settle(self) -> None:
+        """Take as the reference, which others are held against, the best NDCG tried so far.
+
+        The best of many owes some of its lead to luck. So each half of the users is judged by what
+        was best for the other half; and if that is no better, by the retrieval task's own order.
+        """
+        per_query = np.stack(self._per_query)
+        half = self._users % 2 == 1
+        if half.all() or not half.any():
+            return
+        best = [int(per_query[:, some].mean(axis=1).argmax()) for some in (half, ~half)]
+        honest = np.where(half, per_query[best[1]], per_query[best[0]])
+        if honest.mean() > self._reference.mean():
+            self._reference = honest
+
+    def badness(self, point: np.ndarray) -> float:
+        """Return what the search makes small: minus the value, or how far floors are broken."""
+        broken, minus_value, minus_ndcg = self._rank(self.evaluate(point))
+        # a value is a relative gain, so far below this; among equal values NDCG decides
+        return 1e6 * (1.0 + broken) if broken > 0 else minus_value + 1e-6 * minus_ndcg
+
+    def result(self) -> Learnt:
+        """Return the best of what was tried, the first of equals."""
+        best = min(range(len(self._tried)), key=self._rank)
+        chosen = self._tried[best]
+        unmet = tuple(
+            f"the mean {task} of the first {self._objective.top} places reaches "
+            f"{chosen.outcome[task]:.4g} on validation, not the {floor:.4g} asked for"
+            for task, floor in self._objective.at_least.items()
+            if chosen.outcome[task] < floor
+        )
+        return Learnt(
+            chosen=chosen,
+            retrieval_only=self._tried[0],
+            reference_ndcg=_mean(self._reference),
+            least_ndcg=_mean(self._reference) - self._allowed(best),
+            tried=tuple(self._tried),
+            maximised=tuple(self._wanted),
+            floors=self._objective.at_least,
+            unmet=unmet,
+        )
+
+    def _rank(self, tried: int) -> tuple[float, float, float]:
+        """How far floors are broken, minus the value, minus the NDCG."""
+        one = self._tried[tried]
+        return self._broken(tried), -one.value, -one.ndcg
+
+    def _broken(self, tried: int) -> float:
+        """How far floors are broken, as a share of what they ask for; 0 where all are kept."""
+        one, reference = self._tried[tried], _mean(self._reference)
+        lost = reference - one.ndcg - self._allowed(tried)
+        broken = max(lost, 0.0) / max(reference, _LEAST_CHANCE)
+        for task, floor in self._objective.at_least.items():
+            missing = max(floor - one.outcome[task], 0.0)
+            broken += missing / max(abs(floor), _LEAST_CHANCE)
+        return broken
+
+    def _allowed(self, tried: int) -> float:
+        """The NDCG that may be missing: a share of the reference, or one paired standard error."""
+        reference = _mean(self._reference)
+        noise = _standard_error(self._per_query[tried] - self._reference, self._users)
+        return max(self._objective.ndcg_cost * reference, min(noise, _MOST_NOISE * reference))
+
+    @cached_property
+    def _users(self) -> np.ndarray:
+        """[Q] int64: users, numbered from 0."""
+        return np.unique(self._lists.user, return_inverse=True)[1]
+
+    def _achieved(self, weights: Mapping[str, float]) -> tuple[np.ndarray, dict[str, float]]:
+        """NDCG per query [Q], and the mean of every task in the first places."""
+        lists, k = self._lists, min(self._objective.top, self._lists.there.shape[1])
+        score = np.zeros(lists.there.shape, np.float32)
+        for task, weight in weights.items():
+            if weight:
+                score += np.float32(weight) * lists.utility[task]
+        score[~lists.there] = -np.inf
+        own = np.max(score, axis=1, where=lists.chosen, initial=-np.inf)
+        place = (score > own[:, np.newaxis]).sum(axis=1)
+        found = lists.chosen.any(axis=1) & (place < k)
+        ndcg = np.where(found, 1.0 / np.log2(place + 2.0), 0.0)
+        top = np.argpartition(-score, k - 1, axis=1)[:, :k]
+        real = np.take_along_axis(lists.there, top, axis=1)
+        outcome = {
+            task: float(np.take_along_axis(values, top, axis=1)[real].mean()) if real.any() else 0.0
+            for task, values in lists.outcome.items()
+        }
+        return ndcg, outcome
+
+    def _value(self, outcome: Mapping[str, float]) -> float:
+        """The relative gain of what is maximised over the retrieval task's own order."""
+        if not self._tried:
+            return 0.0
+        before, value = self._tried[0].outcome, 0.0
+        for task in self._wanted:
+            scale = self._lists.scale[task]
+            if scale is None:
+                ratio = max(outcome[task], _LEAST_CHANCE) / max(before[task], _LEAST_CHANCE)
+                value += float(np.log(ratio))
+            else:
+                value += (outcome[task] - before[task]) / scale
+        return value
+
+    @cached_property
+    def _wanted(self) -> list[str]:
+        """The tasks that are maximised."""
+        if self._objective.maximise != AUTO:
+            return [self._objective.maximise]
+        before = self._tried[0].outcome
+        events = [task for task in self._tasks if self._lists.scale[task] is None]
+        return [min(events, key=lambda task: before[task])] if events else self._tasks
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _standard_error(difference: np.ndarray, users: np.ndarray) -> float:
+    """Of the mean of `difference` [Q], whose queries of one user [Q] belong together."""
+    off = np.bincount(users, difference - _mean(difference))
+    return float(np.sqrt(np.square(off).sum())) / max(len(difference), 1)
+
+
+def _refuse_unknown(objective: OrderObjective, lists: Lists) -> None:
+    known = [task for task in lists.utility if task != RETRIEVAL]
+    named = set(objective.at_least) | ({objective.maximise} - {AUTO})
+    for task in sorted(named - set(known)):
+        raise UserError(
+            f"ranking.objective names the task {task!r}, which the ranker does not predict; "
+            f"there are {', '.join(known) or 'none beside retrieval'}"
+        )

@@ -1,0 +1,65 @@
+"""What a batch holds: every list and exposure once, and how much each counts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ranking.batches import Batches
+from ranking.config import RankingConfig
+from ranking.model import Ranker
+from ranking.scoring import Scorer
+
+DAY = 86_400_000_000
+"""In the log's microseconds."""
+
+
+@pytest.fixture(scope="module")
+def scorer(world):
+    ranker = Ranker(world.inputs, RankingConfig(history=6), world.examples.past.copy())
+    return Scorer(ranker, histories=world.histories, context=world.context)
+
+
+def in_days(examples):
+    """The same examples, a day between one event and the next."""
+    table, shown = examples.candidates, examples.exposures
+    asked, seen = (replace(one.queries, time=one.queries.time * DAY) for one in (table, shown))
+    return replace(
+        examples, candidates=replace(table, queries=asked), exposures=replace(shown, queries=seen)
+    )
+
+
+def batches(examples, scorer, **config):
+    return Batches(examples, scorer, config=RankingConfig(batch_queries=64, **config), seed=3)
+
+
+def test_everything_counts_alike_without_a_half_life(world, scorer):
+    for batch in batches(world.examples, scorer).parts():
+        assert (batch["choices"]["weight"].numpy() == 1).all()
+        there = batch["exposures"]["items"].numpy() >= 0
+        assert (batch["exposures"]["weight"].numpy() == there).all()
+
+
+def test_after_each_half_life_an_event_counts_half(world, scorer):
+    given = in_days(world.examples)
+    latest = given.candidates.queries.time.max() // DAY
+    lists = np.array([0, 7, 399])
+    batch = batches(given, scorer, half_life_days=7.0).batch(lists, lists)
+    age = latest - given.candidates.queries.time[lists] // DAY
+    np.testing.assert_allclose(batch["choices"]["weight"], 0.5 ** (age / 7.0), rtol=1e-5)
+    shown = batch["exposures"]["weight"].numpy()
+    assert shown.max() <= 1.0 and shown.min() >= 0.0
+
+
+def test_an_epoch_passes_over_every_exposure_once_and_again_in_another_order(world, scorer):
+    made = batches(world.examples, scorer)
+    epochs = [[batch["exposures"] for batch in made.epoch(number)] for number in (0, 1)]
+    assert len(epochs[0]) == made.steps
+    for epoch in epochs:
+        shown = np.concatenate([part["items"].numpy().ravel() for part in epoch])
+        found = np.bincount(shown[shown >= 0])
+        np.testing.assert_array_equal(found, np.bincount(world.log.item))
+        labels = np.concatenate([part["labels"]["purchase"].numpy().ravel() for part in epoch])
+        assert np.nansum(labels) == world.examples.exposures.labels["purchase"].sum()
+    first, second = (epoch[0]["items"].numpy() for epoch in epochs)
+    assert first.shape != second.shape or (first != second).any()

@@ -1,0 +1,142 @@
+"""Calibration finds a known distortion, keeps the order, and leaves alone what it cannot judge."""
+
+import numpy as np
+import pytest
+
+from features.backend import tf
+from interactions.errors import UserError
+from ranking.calibration import (
+    AS_IT_IS,
+    Affine,
+    Isotonic,
+    calibrators_of,
+    fit_calibrator,
+    load_calibration,
+    save_calibration,
+)
+
+SIZE = 20_000
+
+
+@pytest.fixture(scope="module")
+def world():
+    rng = np.random.default_rng(0)
+    true = rng.normal(-1.5, 1.5, SIZE)
+    label = (rng.random(SIZE) < sigmoid(true)).astype(float)
+    return true, label, rng.integers(0, 500, SIZE)
+
+
+def sigmoid(values):
+    return 1 / (1 + np.exp(-np.asarray(values, np.float64)))
+
+
+def applied(calibrator, values):
+    return calibrator(tf.constant(values, tf.float32)).numpy()
+
+
+def worst_decile(prediction, label):
+    """Largest relative error of the mean prediction in a decile of prediction."""
+    parts = np.array_split(np.argsort(prediction), 10)
+    return max(abs(prediction[p].mean() / label[p].mean() - 1) for p in parts)
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic", "auto"])
+def test_a_logit_that_is_too_sure_comes_back(world, method):
+    true, label, users = world
+    found = fit_calibrator(2.5 * true + 1.0, label, users, kind="binary", method=method)
+    calibrated = sigmoid(applied(found, 2.5 * true + 1.0))
+    assert worst_decile(sigmoid(2.5 * true + 1.0), sigmoid(true)) > 0.5
+    assert worst_decile(calibrated, sigmoid(true)) < (0.1 if method != "isotonic" else 0.25)
+    if method == "platt":
+        assert (found.scale, found.offset) == (
+            pytest.approx(0.4, rel=0.05),
+            pytest.approx(-0.4, abs=0.1),
+        )
+
+
+def test_only_isotonic_regression_bends(world):
+    """A distortion that is no straight line: `auto` takes the one that can follow it."""
+    true, label, users = world
+    bent = np.sign(true) * true**2
+    fits = {
+        method: fit_calibrator(bent, label, users, kind="binary", method=method)
+        for method in ("platt", "isotonic", "auto")
+    }
+    error = {
+        method: np.abs(sigmoid(applied(fit, bent)) - sigmoid(true)).mean()
+        for method, fit in fits.items()
+    }
+    assert error["isotonic"] < 0.5 * error["platt"]
+    assert isinstance(fits["auto"], Isotonic)
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_what_was_told_apart_stays_so_and_in_order(world, kind):
+    true, label, users = world
+    found = fit_calibrator(true, label, users, kind=kind, method="isotonic")
+    grid = np.linspace(-12, 12, 4001)
+    values = applied(found, grid)
+    assert (np.diff(values) > -1e-5).all()
+    assert (np.diff(values) > 0).mean() > 0.95
+
+
+def test_a_regression_that_is_too_high_comes_back():
+    rng = np.random.default_rng(1)
+    true = rng.normal(3.5, 0.6, 4000)
+    label, users = true + rng.normal(0, 0.5, 4000), rng.integers(0, 300, 4000)
+    for method in ("platt", "isotonic", "auto"):
+        found = fit_calibrator(2 * true + 1, label, users, kind="regression", method=method)
+        assert np.abs(applied(found, 2 * true + 1) - true).mean() < 0.1
+
+
+def test_what_is_calibrated_stays_as_it_is_or_almost(world):
+    true, label, users = world
+    found = fit_calibrator(true, label, users, kind="binary", method="auto")
+    assert np.abs(sigmoid(applied(found, true)) - sigmoid(true)).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        np.zeros(SIZE), np.ones(SIZE), np.full(SIZE, np.nan),
+        np.where(np.arange(SIZE) < 10, 1.0, np.nan),
+    ],
+)  # fmt: skip
+def test_labels_of_one_class_or_next_to_none_change_nothing(world, label):
+    for kind in ("binary", "regression"):
+        for method in ("platt", "isotonic", "auto"):
+            found = fit_calibrator(world[0], label, world[2], kind=kind, method=method)
+            assert found == AS_IT_IS
+    assert applied(AS_IT_IS, [[1.0, -2.0]]).tolist() == [[1.0, -2.0]]
+
+
+def test_none_is_none(world):
+    found = fit_calibrator(3 * world[0], world[1], world[2], kind="binary", method="none")
+    assert found == AS_IT_IS
+
+
+def test_between_the_centres_the_lines_are_straight_and_beyond_them_of_slope_1():
+    lines = Isotonic((-1.0, 0.0, 2.0), (0.0, 0.5, 4.5))
+    found = applied(lines, [[-3.0, -1.0, -0.5], [1.0, 2.0, 5.0]])
+    np.testing.assert_allclose(found, [[-2.0, 0.0, 0.25], [2.5, 4.5, 7.5]], atol=1e-5)
+    one = Isotonic((1.0,), (2.0,))
+    np.testing.assert_allclose(applied(one, [0.0, 1.0, 3.0]), [1.0, 2.0, 4.0])
+
+
+def test_written_and_read_it_is_the_same(world, tmp_path):
+    calibrators = {
+        "buy": fit_calibrator(world[0], world[1], world[2], kind="binary", method="isotonic"),
+        "rating": Affine(0.9, 0.1),
+    }
+    save_calibration(calibrators, tmp_path / "calibration.json")
+    assert load_calibration(tmp_path / "calibration.json") == calibrators
+
+
+def test_what_cannot_be_read_is_said(tmp_path):
+    file = tmp_path / "calibration.json"
+    for content in (None, "{", "[1]", '{"buy": {"slope": 1}}'):
+        if content is not None:
+            file.write_text(content)
+        with pytest.raises(UserError, match="train the ranker anew"):
+            load_calibration(file)
+    assert calibrators_of({}) == {}

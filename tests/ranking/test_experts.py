@@ -1,0 +1,101 @@
+"""Which weights serve which task."""
+
+import numpy as np
+import pytest
+
+from features.backend import tf
+from ranking.config import RankingConfig
+from ranking.experts import MixtureOfExperts, ProgressiveExtraction, SharedBottom, experts_of
+from ranking.sides import Sides
+
+TASKS = ("click", "buy")
+
+
+@pytest.fixture
+def sides():
+    rng = np.random.default_rng(0)
+    return Sides(
+        tf.constant(rng.normal(size=(3, 5)), tf.float32),
+        tf.constant(rng.normal(size=(3, 4, 6)), tf.float32),
+    )
+
+
+def made(kind, sides, **given):
+    tf.keras.utils.set_random_seed(0)
+    experts = experts_of(
+        RankingConfig(experts=kind, hidden_dims=(8, 4), dropout=0.0, **given), TASKS
+    )
+    experts(sides, None)
+    return experts
+
+
+def touched(experts, sides, task):
+    """Names of the weights that a task's hidden vector depends on."""
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(tf.square(experts(sides, None)[task]))
+    found = tape.gradient(total, experts.trainable_variables)
+    pairs = zip(experts.trainable_variables, found, strict=True)
+    return {v.name for v, gradient in pairs if gradient is not None}
+
+
+def test_a_shared_bottom_is_one_vector_for_all(sides):
+    experts = made("shared_bottom", sides)
+    hidden = experts(sides, None)
+    assert hidden["click"] is hidden["buy"] and hidden["buy"].shape == (3, 4, 4)
+    assert touched(experts, sides, "click") == touched(experts, sides, "buy")
+
+
+def test_a_mixture_begins_as_the_mean_of_its_experts(sides):
+    experts = made("mmoe", sides, expert_count=3)
+    alone = [expert(sides, None).numpy() for expert in experts._experts]
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+    for hidden in experts(sides, None).values():
+        np.testing.assert_allclose(hidden, np.mean(alone, axis=0), atol=1e-5)
+
+
+def test_in_a_mixture_only_the_gates_are_of_one_task(sides):
+    experts = made("mmoe", sides)
+    click, buy = touched(experts, sides, "click"), touched(experts, sides, "buy")
+    assert all("gate_click" in name for name in click - buy) and click - buy
+    assert any("expert_0" in name for name in click & buy)
+
+
+def test_progressive_layers_have_experts_of_one_task_and_shared_ones(sides):
+    experts = made("ple", sides)
+    click, buy = touched(experts, sides, "click"), touched(experts, sides, "buy")
+    # on the last level, a task's own expert and gate; below, the shared gate hands all of it on
+    own = {name.split("/")[0] for name in click - buy}
+    assert any(name.startswith("expert_1_1") for name in own)
+    assert not any(name.startswith("expert_2_1") for name in click)
+    assert any(name.startswith("expert_0_1") for name in click & buy)
+
+
+def test_one_level_of_progressive_layers_has_no_shared_gate(sides):
+    experts = ProgressiveExtraction((4,), tasks=TASKS, shared=1, own=2, rate=0.0)
+    hidden = experts(sides, None)
+    assert set(hidden) == set(TASKS)
+    click, buy = touched(experts, sides, "click"), touched(experts, sides, "buy")
+    assert click & buy and all(name.startswith("expert_0_0") for name in click & buy)
+
+
+@pytest.mark.parametrize("kind", ["shared_bottom", "mmoe", "ple"])
+def test_the_last_shared_weights_serve_every_task(kind, sides):
+    experts = made(kind, sides)
+    shared = {variable.name for variable in experts.last_shared}
+    assert shared and all(shared <= touched(experts, sides, task) for task in TASKS)
+
+
+def test_without_layers_the_features_themselves_are_the_hidden_vector(sides):
+    for kind in ("mmoe", "ple"):
+        experts = experts_of(RankingConfig(experts=kind, hidden_dims=()), TASKS)
+        assert isinstance(experts, SharedBottom)
+        np.testing.assert_array_equal(experts(sides, None)["buy"], sides.joined())
+        assert experts.last_shared == []
+
+
+def test_dropout_differs_between_experts(sides):
+    experts = MixtureOfExperts((6,), tasks=TASKS, experts=2, rate=0.5)
+    seed = tf.constant([1, 2])
+    experts(sides, None)
+    dropped = [expert(sides, seed).numpy() == 0 for expert in experts._experts]
+    assert (dropped[0] != dropped[1]).any()

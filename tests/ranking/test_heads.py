@@ -1,0 +1,135 @@
+"""Predictions of the heads: bounded regressions, chances of both, and what shapes what."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from features.backend import tf
+from interactions.config import TaskConfig
+from ranking.heads import Heads, logit_of_both
+from ranking.inputs import RankerInputs
+from ranking.sides import Sides
+
+TASKS = {
+    "retrieval": TaskConfig(),
+    "view": TaskConfig(kind="binary", column="view"),
+    "buy": TaskConfig(kind="binary", column="buy", given="view"),
+    "rating": TaskConfig(kind="regression", column="rating", selection="doubly_robust"),
+}
+
+
+def inputs(**given):
+    nothing = None
+    return replace(
+        RankerInputs(
+            nothing, nothing, (), "item", "user", TASKS,
+            {"view": 0.2, "buy": 0.05, "rating": 4.0}, {"view": 0.4, "buy": 0.2, "rating": 0.5},
+            {"rating": (1.0, 5.0)},
+        ),
+        **given,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def hidden():
+    rng = np.random.default_rng(0)
+    return {task: tf.constant(rng.normal(size=(2, 3, 4)), tf.float32) for task in TASKS}
+
+
+@pytest.fixture
+def numbers():
+    rng = np.random.default_rng(1)
+    return Sides(
+        tf.constant(rng.normal(size=(2, 2)), tf.float32),
+        tf.constant(rng.normal(size=(2, 3, 5)), tf.float32),
+    )
+
+
+def moved(heads, hidden, numbers, *, by):
+    heads(hidden, numbers)
+    rng = np.random.default_rng(2)
+    for variable in heads.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape) * by)
+    return heads
+
+
+def sigmoid(values):
+    return 1 / (1 + np.exp(-np.asarray(values, np.float64)))
+
+
+def test_new_heads_say_what_is_known_of_everybody(hidden, numbers):
+    found = Heads(inputs())(hidden, numbers).predictions
+    assert sigmoid(found["view"]) == pytest.approx(0.2, rel=1e-4)
+    assert sigmoid(found["buy"]) == pytest.approx(0.05, rel=1e-4)
+    assert found["rating"].numpy() == pytest.approx(4.0, rel=1e-4)
+    assert not found["retrieval"].numpy().any()
+
+
+@pytest.mark.parametrize("by", [0.3, 30.0])
+def test_what_is_given_another_is_never_likelier_than_it(hidden, numbers, by):
+    found = moved(Heads(inputs()), hidden, numbers, by=by)(hidden, numbers).predictions
+    assert np.isfinite(found["buy"]).all()
+    assert (sigmoid(found["buy"]) <= sigmoid(found["view"]) + 1e-7).all()
+
+
+def test_the_purchase_teaches_the_view_it_is_given(hidden, numbers):
+    heads = moved(Heads(inputs()), hidden, numbers, by=0.3)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(heads(hidden, numbers).predictions["buy"])
+    pairs = zip(
+        heads.trainable_variables, tape.gradient(total, heads.trainable_variables), strict=True
+    )
+    names = {v.name.split("/")[0] for v, gradient in pairs if gradient is not None}
+    assert {"head_view", "head_buy"} <= names and "head_rating" not in names
+
+
+@pytest.mark.parametrize("one", [-80.0, -3.0, 0.0, 3.0, 80.0])
+@pytest.mark.parametrize("other", [-80.0, -3.0, 0.0, 3.0, 80.0])
+def test_the_logit_of_both(one, other):
+    values = tf.constant([one, other])
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        found = logit_of_both(values[0], values[1])
+    assert np.isfinite(found) and np.isfinite(tape.gradient(found, values)).all()
+    chance = sigmoid(one) * sigmoid(other)
+    if 1e-12 < chance < 1 - 1e-12:
+        assert float(found) == pytest.approx(np.log(chance / (1 - chance)), rel=1e-4)
+
+
+def test_a_regression_stays_between_the_labels_seen_or_those_declared(hidden, numbers):
+    heads = moved(Heads(inputs()), hidden, numbers, by=30.0)
+    rating = heads(hidden, numbers).predictions["rating"].numpy()
+    assert rating.min() >= 1.0 and rating.max() <= 5.0 and np.ptp(rating) > 3.0
+    tasks = TASKS | {"rating": TASKS["rating"].model_copy(update={"range": (0.0, 10.0)})}
+    declared = moved(Heads(inputs(tasks=tasks)), hidden, numbers, by=30.0)
+    rating = declared(hidden, numbers).predictions["rating"].numpy()
+    assert rating.min() >= 0.0 and 5.0 < rating.max() <= 10.0
+
+
+@pytest.mark.parametrize("ranges", [{}, {"rating": (4.0, 4.0)}])
+def test_without_a_range_nothing_bounds_it(hidden, numbers, ranges):
+    heads = moved(Heads(inputs(label_range=ranges)), hidden, numbers, by=30.0)
+    assert np.abs(heads(hidden, numbers).predictions["rating"]).max() > 10
+
+
+def test_what_serves_the_training_alone_shapes_no_hidden_vector(hidden, numbers):
+    heads = moved(Heads(inputs()), hidden, numbers, by=0.3)
+    assert heads.corrected == ("rating",)
+    with tf.GradientTape() as tape:
+        tape.watch(hidden)
+        outputs = heads(hidden, numbers)
+        total = tf.reduce_sum(outputs.observed["rating"] + outputs.imputed["rating"])
+    assert all(gradient is None for gradient in tape.gradient(total, hidden).values())
+
+
+def test_a_head_begins_from_what_is_asked(hidden, numbers):
+    heads = Heads(inputs())
+    heads(hidden, numbers)
+    heads.start_linear("retrieval", 3, 2.0)
+    heads.start_observed("rating", 0.1)
+    found = heads(hidden, numbers)
+    np.testing.assert_allclose(
+        found.predictions["retrieval"], 2 * numbers.candidate[:, :, 3], rtol=1e-5
+    )
+    assert sigmoid(found.observed["rating"]) == pytest.approx(0.1, rel=1e-4)

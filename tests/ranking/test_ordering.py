@@ -1,0 +1,78 @@
+"""Orders of a ranker's predictions: given weights, and learned ones written into the run."""
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from interactions.candidates import Candidates
+from interactions.queries import Queries
+from ranking.order_objective import OrderObjective
+from ranking.ordering import choose_order, validation_lists
+
+QUERIES, WIDTH = 200, 20
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(1)
+    items = np.tile(np.arange(WIDTH, dtype=np.int32), (QUERIES, 1))
+    rows = np.arange(QUERIES)
+    chosen = rng.integers(0, WIDTH, QUERIES).astype(np.int32)
+    asked = Queries(rows, rows.astype(np.int32), rows, chosen)
+    return Candidates(asked, items, np.zeros(items.shape), np.zeros(items.shape))
+
+
+@pytest.fixture(scope="module")
+def predictions(table):
+    rng = np.random.default_rng(2)
+    noise = [rng.normal(size=table.item.shape) for _ in range(3)]
+    found = {
+        "retrieval": noise[0] + 2.0 * table.label,
+        "rating": 3.0 + noise[1],
+        "purchase": noise[2] - 2.0,
+    }
+    return {task: values.astype(np.float32) for task, values in found.items()}
+
+
+def test_weights_that_were_given_are_kept(trained_system, table):
+    order = choose_order(trained_system.ranker, table, {}, weights={"rating": 0.25})
+    assert order.weights == {"retrieval": 0.0, "rating": 0.25, "purchase": 0.0}
+
+
+def test_learned_weights_order_as_the_search_had_measured(trained_system, table, predictions):
+    order = choose_order(trained_system.ranker, table, predictions, weights=None)
+    assert order.weights["purchase"] > 0
+    lists = validation_lists(trained_system.ranker, table, predictions)
+    summed = sum(order.weights[task] * lists.utility[task] for task in lists.utility)
+    np.testing.assert_allclose(order.score(predictions).numpy(), summed, atol=1e-4)
+
+
+def test_probabilities_and_labels_are_told_apart(trained_system, table, predictions):
+    lists = validation_lists(trained_system.ranker, table, predictions)
+    chance = 1 / (1 + np.exp(-predictions["purchase"]))
+    np.testing.assert_allclose(lists.outcome["purchase"], chance, atol=1e-5)
+    assert lists.scale["purchase"] is None
+    assert lists.scale["rating"] > 0
+    assert "retrieval" not in lists.outcome
+
+
+def test_what_was_learned_is_in_the_run(trained_system, table, predictions, tmp_path):
+    order = choose_order(trained_system.ranker, table, predictions, weights=None, folder=tmp_path)
+    kept = json.loads((tmp_path / "order.json").read_text())
+    assert kept["weights"] == order.weights
+    assert (
+        kept["mean prediction"]["chosen"]["purchase"]
+        > kept["mean prediction"]["retrieval alone"]["purchase"]
+    )
+    assert (tmp_path / "plots" / "order.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_achieved_is_said(trained_system, table, predictions):
+    console = Console(record=True, width=200)
+    choose_order(
+        trained_system.ranker, table, predictions, weights=None,
+        objective=OrderObjective(at_least={"rating": 99.0}), console=console,
+    )  # fmt: skip
+    assert "ranking.objective: the mean rating" in console.export_text()

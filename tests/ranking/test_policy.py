@@ -1,0 +1,157 @@
+"""The search of the order's weights, on lists whose best order is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from interactions.errors import UserError
+from ranking.order_objective import OrderObjective
+from ranking.policy import Lists, learn_weights
+
+QUERIES, WIDTH = 400, 20
+
+
+def lists(*, seed=0, agrees=0.0, queries=QUERIES, **given):
+    """Lists whose chosen item has a high retrieval utility; purchases are another matter.
+
+    With `agrees`, ratings point to the chosen item too.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros((queries, WIDTH), bool)
+    chosen[np.arange(queries), rng.integers(0, WIDTH, queries)] = True
+    retrieval = rng.normal(size=chosen.shape) + 1.5 * chosen
+    buys = rng.normal(size=chosen.shape) - 2.0
+    views = 0.8 * retrieval + 0.6 * rng.normal(size=chosen.shape)
+    rating = rng.normal(size=chosen.shape) - 0.5 * buys + agrees * chosen
+    logits = {"purchase": buys, "view": views}
+    utility = {
+        "retrieval": retrieval, "rating": rating,
+        **{task: -np.logaddexp(0, -values) for task, values in logits.items()},
+    }  # fmt: skip
+    outcome = {"rating": 3.0 + rating} | {
+        task: 1 / (1 + np.exp(-values)) for task, values in logits.items()
+    }
+    tasks = given.pop("tasks", ("retrieval", "rating", "purchase", "view"))
+    return Lists(
+        user=np.arange(queries) // 2,
+        there=np.ones(chosen.shape, bool),
+        chosen=chosen,
+        utility={task: utility[task].astype(np.float32) for task in tasks},
+        outcome={task: outcome[task] for task in tasks if task != "retrieval"},
+        scale={
+            task: 1.0 if task == "rating" else None for task in tasks if task != "retrieval"
+        },
+    )  # fmt: skip
+
+
+def test_it_takes_the_purchases_that_cost_no_ndcg_beyond_noise():
+    learnt = learn_weights(lists(), OrderObjective(), seed=0)
+    assert learnt.maximised == ("purchase",)
+    assert learnt.chosen.outcome["purchase"] > 1.1 * learnt.retrieval_only.outcome["purchase"]
+    assert learnt.chosen.ndcg >= learnt.least_ndcg
+    # one standard error of 400 queries is no large part of the whole
+    assert learnt.chosen.ndcg > 0.9 * learnt.retrieval_only.ndcg
+
+
+def test_who_gives_up_more_ndcg_gets_more_purchases():
+    found = [
+        learn_weights(lists(), OrderObjective(ndcg_cost=cost), seed=0).chosen
+        for cost in (0.0, 0.2, 1.0)
+    ]
+    assert found[0].outcome["purchase"] < found[1].outcome["purchase"]
+    assert found[1].outcome["purchase"] < found[2].outcome["purchase"]
+    assert found[0].ndcg > found[1].ndcg > found[2].ndcg
+    best = np.sort(lists().outcome["purchase"], axis=1)[:, -10:].mean()
+    assert found[2].outcome["purchase"] == pytest.approx(best, rel=0.01)  # purchases alone
+
+
+def test_a_floor_under_the_rating_holds_and_costs_purchases():
+    """Here what is bought is rated low."""
+    free = OrderObjective(maximise="purchase", ndcg_cost=0.3)
+    floor = learn_weights(lists(), free, seed=0).chosen.outcome["rating"] + 0.2
+    bound = free.model_copy(update={"at_least": {"rating": floor}})
+    learnt = learn_weights(lists(), bound, seed=0)
+    assert learnt.chosen.outcome["rating"] >= floor and not learnt.unmet
+    without = learn_weights(lists(), free, seed=0).chosen
+    assert learnt.chosen.outcome["purchase"] < without.outcome["purchase"]
+
+
+def test_a_floor_out_of_reach_is_said_and_approached():
+    objective = OrderObjective(at_least={"rating": 99.0}, ndcg_cost=1.0)
+    learnt = learn_weights(lists(), objective, seed=0)
+    assert "mean rating" in learnt.unmet[0] and "99" in learnt.unmet[0]
+    highest = max(tried.outcome["rating"] for tried in learnt.tried)
+    assert learnt.chosen.outcome["rating"] == pytest.approx(highest)
+
+
+def test_what_helps_to_find_the_chosen_item_is_used_and_kept():
+    """The reference is the best that can be reached, not the retrieval task's own order."""
+    helped = lists(agrees=3.0)
+    learnt = learn_weights(helped, OrderObjective(ndcg_cost=0.0), seed=0)
+    assert learnt.reference_ndcg > 1.1 * learnt.retrieval_only.ndcg
+    assert learnt.chosen.ndcg > 1.1 * learnt.retrieval_only.ndcg
+
+
+def test_the_best_of_many_useless_orders_is_no_reference():
+    """Weights of mere noise look better on the lists that they were picked on."""
+    ahead = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        alone = lists(seed=seed, tasks=("retrieval", "rating"), queries=80)
+        useless = rng.normal(size=alone.there.shape).astype(np.float32)
+        noisy = replace(alone, utility={**alone.utility, "rating": useless})
+        learnt = learn_weights(noisy, OrderObjective(), seed=seed)
+        known = learnt.retrieval_only.ndcg
+        lucky = max(tried.ndcg for tried in learnt.tried)
+        ahead.append((learnt.reference_ndcg - known, lucky - known))
+    honest, best = np.mean(ahead, axis=0)
+    assert best > 0.003
+    assert honest < 0.5 * best
+
+
+def test_without_binary_tasks_the_ratings_are_raised():
+    learnt = learn_weights(lists(tasks=("retrieval", "rating")), OrderObjective(), seed=0)
+    assert learnt.maximised == ("rating",)
+    assert learnt.chosen.outcome["rating"] > learnt.retrieval_only.outcome["rating"]
+
+
+def test_a_ranker_of_the_retrieval_task_alone_has_one_order():
+    learnt = learn_weights(lists(tasks=("retrieval",)), OrderObjective(), seed=0)
+    assert learnt.chosen.weights == {"retrieval": 1.0}
+    assert len(learnt.tried) == 1
+
+
+def test_the_same_seed_finds_the_same_weights():
+    first, again = (learn_weights(lists(), OrderObjective(), seed=3) for _ in range(2))
+    assert first.chosen == again.chosen and first.tried == again.tried
+
+
+def test_padding_is_in_no_list():
+    """With one real item per query there is one order, whatever the weights."""
+    some = lists(queries=30)
+    there = np.zeros_like(some.there)
+    there[:, 0] = True
+    alone = replace(some, there=there, chosen=some.chosen & there)
+    learnt = learn_weights(alone, OrderObjective(), seed=0)
+    for tried in learnt.tried:
+        assert tried.outcome["rating"] == pytest.approx(some.outcome["rating"][:, 0].mean())
+
+
+def test_no_query_leaves_the_retrieval_tasks_order():
+    learnt = learn_weights(lists(queries=0), OrderObjective(), seed=0)
+    assert learnt.chosen.weights == {"retrieval": 1.0, "rating": 0.0, "purchase": 0.0, "view": 0.0}
+
+
+@pytest.mark.parametrize("wrong", [{"maximise": "clicks"}, {"at_least": {"clicks": 0.1}}])
+def test_an_unknown_task_is_named(wrong):
+    with pytest.raises(UserError, match=r"'clicks'.*rating, purchase, view"):
+        learn_weights(lists(queries=4), OrderObjective(**wrong), seed=0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ndcg_cost": -0.1}, {"ndcg_cost": 1.5}, {"top": 0}, {"at_least": {"a": np.nan}}]
+)
+def test_impossible_objectives_are_refused(wrong):
+    with pytest.raises(ValueError, match="validation error"):
+        OrderObjective(**wrong)

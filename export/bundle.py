@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
 from rich.console import Console
 
 from export.config import ExportConfig
+from export.description import Provenance, describe, signature_entry
 from export.identifiers import Identifiers
+from export.indexing import PLOT, index_entry, index_for, plot_curve
 from export.manifest import (
     MANIFEST,
     Bundle,
-    IndexEntry,
     Manifest,
-    ParityEntry,
     SignatureEntry,
-    TaskEntry,
-    TensorEntry,
-    VocabularyEntry,
-    WidthsEntry,
-    WindowEntry,
     sha256,
-    vocabulary_entry,
+    written_version,
 )
-from export.parity import Parity, check_parity
+from export.parity import check_parity
 from export.recommender import Recommender
 from export.saved_model import save_model
 from export.serving_files import write_serving_files
@@ -40,25 +32,12 @@ from export.system import System
 from export.warmup import write_warmup
 from features.backend import tf
 from interactions.errors import UserError
-from interactions.log import EventLog
 
 _PARTIAL = ".partial"
-_PACKAGES = ("tandem", "tensorflow", "tf-keras", "tensorflow-recommenders", "numpy")
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What only the run knows of the models that are exported."""
-
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """The run's config, fully expanded, as plain values."""
-    schema: Mapping[str, Any] = field(default_factory=dict)
-    """Features by entity, as plain values."""
-    vocabularies: Mapping[str, Path] = field(default_factory=dict)
-    """Vocabulary files by name; their hashes go into the manifest, with those of the ids."""
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    """The content of `metrics.json`."""
-    metrics_of: Literal["these models", "the models before the refit"] = "these models"
+_UNWRITABLE = tuple(
+    os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+)
+"""How TensorFlow, which has no error class for most of these, names what the disk refuses."""
 
 
 def export_bundle(
@@ -85,6 +64,9 @@ def export_bundle(
     partial = folder / _PARTIAL
     with _writing(folder, partial):
         version = _next_version(folder)
+        index = index_for(system, config=config, k=widths.candidates)
+        console.print(f"index: {index.kind}; {index.reason}", highlight=False)
+        system.searcher.served = index.index
         console.print(f"write the three models, version {version}")
         described = _write_models(system, partial, version, widths=widths, config=config)
         console.print("compare them with the Python models")
@@ -96,18 +78,21 @@ def export_bundle(
             users=config.parity_users,
             batch=config.max_batch,
         )
-        manifest = _manifest(
+        manifest = describe(
             system,
             provenance or Provenance(),
             version=version,
             widths=widths,
             config=config,
             described=described,
+            index=index_entry(index, recall=parity.recall, k=widths.candidates),
             parity=parity,
             checksums=_checksums(partial),
         )
         (partial / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        _publish(partial, folder, version=version, max_batch=config.max_batch)
+        if index.curve:
+            plot_curve(manifest.index, partial / PLOT)
+        _publish(partial, folder, manifest)
         _prune(folder, keep=config.keep)
     console.print(f"bundle version {version} in {folder}")
     return Bundle(folder, manifest)
@@ -120,8 +105,10 @@ def _writing(folder: Path, partial: Path) -> Iterator[None]:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield
-    except (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError) as error:
+    except (OSError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())
+        if not _is_of_the_disk(error, reason):
+            raise
         raise UserError(
             f"the bundle {folder} cannot be written ({reason}); choose a folder with rights and "
             "room; a version that was there before is unharmed"
@@ -130,13 +117,20 @@ def _writing(folder: Path, partial: Path) -> Iterator[None]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _is_of_the_disk(error: Exception, reason: str) -> bool:
+    """Say whether a file could not be written; other errors of TensorFlow are ours."""
+    if isinstance(error, (OSError, tf.errors.PermissionDeniedError)):
+        return True
+    return any(refusal in reason for refusal in _UNWRITABLE)
+
+
 def _widths(system: System, config: ExportConfig) -> Widths:
     if config.max_k > system.candidates:
         raise UserError(
             f"export.max_k is {config.max_k}, but only ranking.candidates = {system.candidates} "
             "items are ranked; lower the first or raise the second"
         )
-    return Widths(max_k=config.max_k, candidates=system.candidates)
+    return Widths(max_k=config.max_k, candidates=system.candidates, request=config.request)
 
 
 def _write_models(
@@ -147,31 +141,18 @@ def _write_models(
     vocabularies.mkdir()
     users = Identifiers(system.log.user_ids, file=vocabularies / "user_ids.txt")
     items = Identifiers(system.log.item_ids, file=vocabularies / "item_ids.txt")
-    recommender = Recommender(system, users=users, items=items)
+    recommender = Recommender(system, users=users, items=items, index=system.searcher.served)
     described = {}
     for name, calls in signatures(recommender, widths=widths).items():
         folder = partial / name / str(version)
-        save_model(folder, calls, tables=[users.table, items.table])
+        save_model(folder, calls, tables=recommender.tables)
         write_warmup(folder, name, system=system, widths=widths, max_batch=config.max_batch)
         described[name] = {
-            signature: _signature_entry(call.get_concrete_function())
+            signature: signature_entry(call.get_concrete_function())
             for signature, call in calls.items()
         }
     shutil.rmtree(vocabularies)
     return described
-
-
-def _signature_entry(function: Any) -> SignatureEntry:
-    positional, named = function.structured_input_signature
-    inputs = {spec.name: spec for spec in (*positional, *named.values())}
-    return SignatureEntry(
-        inputs={name: _tensor_entry(spec) for name, spec in inputs.items()},
-        outputs={name: _tensor_entry(s) for name, s in function.structured_outputs.items()},
-    )
-
-
-def _tensor_entry(spec: Any) -> TensorEntry:
-    return TensorEntry(dtype=spec.dtype.name, shape=tuple(spec.shape.as_list()))
 
 
 def _checksums(partial: Path) -> dict[str, str]:
@@ -181,77 +162,14 @@ def _checksums(partial: Path) -> dict[str, str]:
     return {file.relative_to(partial).as_posix(): sha256(file) for file in files}
 
 
-def _manifest(
-    system: System,
-    provenance: Provenance,
-    *,
-    version: int,
-    widths: Widths,
-    config: ExportConfig,
-    described: dict[str, dict[str, SignatureEntry]],
-    parity: Parity,
-    checksums: dict[str, str],
-) -> Manifest:
-    index = system.searcher.index
-    return Manifest(
-        version=version,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        config=dict(provenance.config),
-        schema=dict(provenance.schema),
-        vocabularies=_vocabularies(system.log, provenance),
-        window=_window(system.log),
-        metrics=dict(provenance.metrics),
-        metrics_of=provenance.metrics_of,
-        tasks={
-            name: TaskEntry(kind=task.kind, order_weight=system.order.weights[name])
-            for name, task in system.tasks.items()
-        },
-        repeats=system.repeats,
-        widths=WidthsEntry(
-            max_k=widths.max_k, candidates=widths.candidates, max_batch=config.max_batch
-        ),
-        signatures=described,
-        index=IndexEntry(
-            kind="exact", is_exact=index.is_exact(), recall=parity.recall, k=widths.candidates
-        ),
-        parity=ParityEntry(
-            largest_difference=dict(parity.largest_difference),
-            tolerance=config.tolerance,
-            users=parity.users,
-        ),
-        packages={name: version_of(name) for name in _PACKAGES},
-        checksums=checksums,
-    )
-
-
-def _vocabularies(log: EventLog, provenance: Provenance) -> dict[str, VocabularyEntry]:
-    entries = {
-        "user_ids": vocabulary_entry(log.user_ids),
-        "item_ids": vocabulary_entry(log.item_ids),
-    }
-    for name, file in provenance.vocabularies.items():
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
-        entries[name] = vocabulary_entry(line.partition("\t")[0] for line in lines)
-    return entries
-
-
-def _window(log: EventLog) -> WindowEntry:
-    dated = log.has_times and len(log) > 0
-    return WindowEntry(
-        events=len(log),
-        users=len(log.user_ids),
-        items=len(log.item_ids),
-        first=_iso(log.time.min()) if dated else None,
-        last=_iso(log.time.max()) if dated else None,
-    )
-
-
-def _iso(microseconds: int) -> str:
-    return f"{np.datetime64(int(microseconds), 'us')}Z"
-
-
 def _next_version(folder: Path) -> int:
-    return max((number for name in MODELS for number in _versions(folder / name)), default=0) + 1
+    """One more than any version that is there, or was published and has been taken away since."""
+    return max([written_version(folder), *versions_in(folder)]) + 1
+
+
+def versions_in(folder: Path) -> list[int]:
+    """Return the numbers of all versions in a bundle's folder, ascending."""
+    return sorted({number for name in MODELS for number in _versions(folder / name)})
 
 
 def _versions(base: Path) -> list[int]:
@@ -261,13 +179,33 @@ def _versions(base: Path) -> list[int]:
     return sorted(int(f.name) for f in base.iterdir() if f.is_dir() and f.name.isdecimal())
 
 
-def _publish(partial: Path, folder: Path, *, version: int, max_batch: int) -> None:
+def _publish(partial: Path, folder: Path, manifest: Manifest) -> None:
     """Rename the finished version into place, the manifest last."""
+    _sync(partial)
     for name in MODELS:
         (folder / name).mkdir(exist_ok=True)
-        (partial / name / str(version)).rename(folder / name / str(version))
-    write_serving_files(folder, max_batch=max_batch)
+        version = Path(name) / str(manifest.version)
+        (partial / version).rename(folder / version)
+    stock = manifest.index.is_exact
+    write_serving_files(folder, max_batch=manifest.widths.max_batch, stock=stock)
+    if (partial / PLOT).exists():
+        (partial / PLOT).replace(folder / PLOT)
     (partial / MANIFEST).replace(folder / MANIFEST)
+    _sync_one(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk keep what was written, before names point to it: the power may fail too."""
+    for entry in sorted(folder.rglob("*")):
+        _sync_one(entry)
+
+
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _prune(folder: Path, *, keep: int) -> None:

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interactions.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 """Number of the layout; a reader refuses bundles of a later one."""
-MANIFEST = "manifest.json"
+MANIFEST, SCHEMA = "manifest.json", Path(__file__).parent / "manifest.schema.json"
+"""The file in a bundle, and the JSON schema that it keeps to."""
 _BLOCK = 1 << 20
 
 
@@ -47,6 +48,8 @@ class WidthsEntry(_Part):
     """Of the retrieval model's lists, and how many the recommender ranks."""
     max_batch: int
     """Largest batch that was warmed up."""
+    request: dict[str, int] = Field(default_factory=dict)
+    """Of the lists that a request to `recommend` brings."""
 
 
 class TaskEntry(_Part):
@@ -75,14 +78,52 @@ class VocabularyEntry(_Part):
     sha256: str
 
 
+class ScannEntry(_Part):
+    """ScaNN with some settings, measured on users' queries when it was exported."""
+
+    leaves: int = Field(ge=1)
+    """Partitions of the catalogue."""
+    searched: int = Field(ge=1)
+    """Partitions that a query looks into."""
+    reordered: int = Field(ge=1)
+    """Best items by quantised score whose true score is computed."""
+    recall: float = Field(ge=0, le=1)
+    milliseconds: float = Field(ge=0)
+    """Median time of one query."""
+
+
 class IndexEntry(_Part):
     """What answers top-k."""
 
-    kind: str
+    kind: Literal["exact", "scann"]
     is_exact: bool
-    recall: float
+    recall: float = Field(ge=0, le=1)
     """Share of the true top `k` that it found, measured at export."""
-    k: int
+    k: int = Field(ge=1)
+    reason: str = ""
+    """Why this one."""
+    exact_milliseconds: float | None = None
+    """Median time of one query of the exact index, where ScaNN was tried."""
+    scann: ScannEntry | None = None
+    """The settings that were chosen."""
+    curve: tuple[ScannEntry, ...] = ()
+    """All settings that were measured, fastest first."""
+
+
+class RenewalEntry(_Part):
+    """What an export changed of what the models were trained on."""
+
+    items_offered: int = Field(ge=0)
+    """Items that can be recommended."""
+    items_new: int = Field(ge=0)
+    """Ids that no model has seen: known by their content alone."""
+    items_changed: int = Field(ge=0)
+    """Known ids with another feature than in training."""
+    items_withdrawn: int = Field(ge=0)
+    """Known ids that are no longer offered; they stay in histories."""
+    events_new: int = Field(ge=0)
+    users_new: int = Field(ge=0)
+    users_forgotten: int = Field(ge=0)
 
 
 class ParityEntry(_Part):
@@ -97,8 +138,8 @@ class ParityEntry(_Part):
 class Manifest(_Part):
     """Everything that a bundle says of itself."""
 
-    format: int = FORMAT
-    version: int
+    format: int = Field(default=FORMAT, ge=1)
+    version: int = Field(ge=1)
     """Folder name of each model's version that this manifest describes."""
     created: str
     """ISO time, UTC."""
@@ -110,6 +151,8 @@ class Manifest(_Part):
     window: WindowEntry
     metrics: dict[str, Any]
     metrics_of: Literal["these models", "the models before the refit"]
+    renewal: RenewalEntry | None = None
+    """None where catalogue, histories and users are those of the run."""
     tasks: dict[str, TaskEntry]
     repeats: bool
     """Whether items that a user has chosen before may come again."""
@@ -128,6 +171,12 @@ class Manifest(_Part):
         """Return the content of `manifest.json`."""
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
+    @classmethod
+    def json_schema(cls) -> str:
+        """Return the content of `manifest.schema.json`: what `read_bundle` checks, for others."""
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+        return json.dumps(schema | cls.model_json_schema(by_alias=True), indent=2) + "\n"
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -139,6 +188,14 @@ class Bundle:
     def model(self, name: str) -> Path:
         """Return the folder of a model's version that the manifest describes."""
         return self.folder / name / str(self.manifest.version)
+
+
+def written_version(folder: Path) -> int:
+    """Return the version that the manifest in `folder` describes, 0 where none can be read."""
+    try:
+        return int(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def read_bundle(folder: Path) -> Bundle:

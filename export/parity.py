@@ -9,20 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from export.inputs import HISTORY, HISTORY_TIME, USER_ID, Input, K, request_inputs
 from export.signatures import (
     COUNT,
     DEFAULT,
     ITEM_ID,
     RANKING,
     RECOMMENDER,
+    REQUEST,
     RETRIEVAL,
     RETRIEVAL_SCORE,
     SCORE,
-    USER_ID,
     Widths,
 )
 from export.system import LOWEST, Recommended, System, queries_now, recommend, rows_of, seen_by
+from export.user_state import history_length
 from features.backend import tf
+from interactions.log import NEVER
 from interactions.ragged import entries_of
 
 UNKNOWN_USER = "a user whom nobody has seen"
@@ -68,19 +71,26 @@ def check_parity(
         ParityError: a difference is above `tolerance`; names the model, the output and the user.
     """
     ids = _sample(system, users=users, seed=seed)
-    ask = {
-        name: tf.saved_model.load(str(path)).signatures[DEFAULT] for name, path in models.items()
-    }
+    loaded = {name: tf.saved_model.load(str(path)) for name, path in models.items()}
+    ask = {name: model.signatures[DEFAULT] for name, model in loaded.items()}
+    request = loaded[RECOMMENDER].signatures[REQUEST]
+    inputs = request_inputs(system, widths=widths.request)
     truth = recommend(system, ids, k=len(system.log.item_ids))
     check = _Comparison(system, ids, truth, tolerance=tolerance)
     largest = dict.fromkeys(models, 0.0)
     for part in _parts(len(ids), batch):
         some = [ids[place] for place in part]
+        silent = _silent(inputs, some, k=widths.max_k)
+        lists = (
+            _ask(ask[RECOMMENDER], {USER_ID: some}),
+            _ask(request, silent),
+            _ask(request, silent | _told(system, some)),
+        )
         found = {
             RETRIEVAL: check.retrieval(part, _ask(ask[RETRIEVAL], {USER_ID: some})),
             RANKING: check.ranking(part, lambda inputs: _ask(ask[RANKING], inputs)),
-            RECOMMENDER: check.recommender(
-                part, _ask(ask[RECOMMENDER], {USER_ID: some}), max_k=widths.max_k
+            RECOMMENDER: max(
+                check.recommender(part, outputs, max_k=widths.max_k) for outputs in lists
             ),
         }
         largest = {name: max(largest[name], found[name]) for name in largest}
@@ -169,6 +179,7 @@ class _Comparison:
             scores = system.searcher.embed(self._queries.take(block)) @ embeddings.T
             seen = entries_of(self._seen, block)
             scores[seen.position, seen.item] = -np.inf
+            scores[:, ~system.searcher.offered] = -np.inf
             for score, place in zip(scores, block, strict=True):
                 items = self._retrieved[int(place)]
                 items = items[items >= 0]
@@ -251,9 +262,27 @@ def _blocks(values: np.ndarray, size: int) -> list[np.ndarray]:
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
-def _ask(signature: Callable[..., Any], inputs: Mapping[str, Any]) -> Outputs:
-    tensors = {
-        name: tf.constant(values, tf.float32 if name == RETRIEVAL_SCORE else tf.string)
-        for name, values in inputs.items()
+def _silent(inputs: Sequence[Input], users: Sequence[str], *, k: int) -> dict[str, np.ndarray]:
+    """A request of each user that says nothing but how many items it wants."""
+    blanks = {one.name: one.blanks(len(users)) for one in inputs}
+    return blanks | {USER_ID: np.array(users, object), K: np.full(len(users), k, np.int32)}
+
+
+def _told(system: System, users: Sequence[str]) -> dict[str, np.ndarray]:
+    """What the tables know of the users' histories, said in a request's own words."""
+    length = history_length(system)
+    rows = rows_of(system.log.user_ids, users)
+    past = system.histories.before(rows, np.full(len(rows), NEVER), length=length)
+    # a request cannot say a time before 1970; such a history is left to the tables
+    sayable = (past.times > 0) | (past.items < 0)
+    there = (past.items >= 0) & sayable.all(axis=1, keepdims=True)
+    return {
+        HISTORY: np.where(there, system.log.item_ids[np.maximum(past.items, 0)], ""),
+        HISTORY_TIME: np.where(there, past.times, 0),
     }
+
+
+def _ask(signature: Callable[..., Any], inputs: Mapping[str, Any]) -> Outputs:
+    _, specs = signature.structured_input_signature  # pyright: ignore[reportFunctionMemberAccess]
+    tensors = {name: tf.constant(values, specs[name].dtype) for name, values in inputs.items()}
     return {name: value.numpy() for name, value in signature(**tensors).items()}

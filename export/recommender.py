@@ -1,24 +1,27 @@
-"""Both stages in one graph: encode, retrieve, filter, rank, top-k, in stock TensorFlow ops."""
+"""Both stages in one graph: encode, retrieve, filter, rank, diversify, top-k, in stock ops."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
+from export.filterable import filterable_columns
 from export.identifiers import Identifiers
+from export.rules import Seen, Together
 from export.system import LOWEST, System
 from export.user_state import Past, UserState
 from features.backend import tf
 from features.entities import EncodedTable
 from ranking.model import Request
 from ranking.scoring import readable
-from retrieval.index import exclude
+from retrieval.index import Filter, Index
 from retrieval.search import now_of
 from retrieval.standard_scores import Standardise
 
 
 class Query(NamedTuple):
-    """Everything that a request says, and the tables say of its users."""
+    """Who asks, when, and what is known of them."""
 
     users: tf.Tensor
     """[B] int32 user rows, -1 is unknown."""
@@ -26,8 +29,6 @@ class Query(NamedTuple):
     """[B] int64, when it is asked, in microseconds since 1970."""
     past: Past
     """What the user chose before."""
-    seen: tf.RaggedTensor
-    """[B, ragged] int32 item rows that must not come back."""
     retriever_context: Mapping[str, tf.Tensor]
     """Context as the retriever encodes it, by feature, [B] or [B, width]."""
     ranker_context: Mapping[str, tf.Tensor]
@@ -59,12 +60,25 @@ class Ranked(NamedTuple):
 class Recommender:
     """The steps of a request, each a function of tensors over the tables of a `System`."""
 
-    def __init__(self, system: System, *, users: Identifiers, items: Identifiers) -> None:
-        self.users, self.items = users, items
-        self.retriever, self.index = system.searcher.retriever, system.searcher.index
-        self._ranker, self._order, self._repeats = system.ranker, system.order, system.repeats
+    def __init__(
+        self,
+        system: System,
+        *,
+        users: Identifiers,
+        items: Identifiers,
+        index: Index | None = None,
+    ) -> None:
+        """Make the tables; `index` retrieves in place of the system's own, which is exact."""
+        self.system, self.users, self.items = system, users, items
+        self.retriever, self.exact = system.searcher.retriever, system.searcher.index
+        self.index = index or self.exact
+        self.columns = filterable_columns(
+            system.filterable, system.log.item_table, padded=self.exact.padded
+        )
+        self.context_encoders, self.repeats = system.context_encoders, system.repeats
+        self.state = UserState(system)
+        self._ranker, self._order = system.ranker, system.order
         self._standardise = Standardise(system.searcher.moments)
-        self._state = UserState(system)
         self._now = tf.constant(now_of(system.log), tf.int64)
         self._history_table = None
         if not self.retriever.config.tie_history:
@@ -73,12 +87,18 @@ class Recommender:
         self._retriever_blank = _blank(system.searcher.context)
         self._ranker_blank = _blank(system.scorer.context)
 
+    @property
+    def tables(self) -> list[tf.Module]:
+        """What holds the lookup tables of the graph, to be saved with it."""
+        held = [self.users.table, self.items.table]
+        if self.context_encoders is not None:
+            held += [self.context_encoders.retriever, self.context_encoders.ranker]
+        return held
+
     def recommend(self, user_id: tf.Tensor, *, candidates: int, k: int) -> Ranked:
         """Answer requests of users [B] string with their best `k` of `candidates` items."""
         query = self.encode(user_id)
-        vectors = self.embed(query)
-        scores = self.filter(self.retrieve(vectors), query)
-        found = self.nearest(vectors, scores, k=candidates)
+        found = self.retrieve(self.embed(query), self.unseen(query), k=candidates)
         return top_k(self.rank(query, found), k=k)
 
     def encode(self, user_id: tf.Tensor) -> Query:
@@ -88,8 +108,7 @@ class Recommender:
         return Query(
             users=users,
             time=tf.fill([batch], self._now),
-            past=self._state.history(users),
-            seen=self._state.seen(users),
+            past=self.state.history(users),
             retriever_context=_repeated(self._retriever_blank, batch),
             ranker_context=_repeated(self._ranker_blank, batch),
         )
@@ -106,30 +125,36 @@ class Recommender:
             query.time,
         )
 
+    def item_vectors(self, rows: tf.Tensor) -> tf.Tensor:
+        """Embed item rows [B, n] int32, [B, n, D]; rows below 0 get another item's vector."""
+        # [B, n, D + 1] -> [B, n, D]: the last entry is a bias
+        return self.exact.gather(tf.maximum(rows, 0))[:, :, :-1]
+
     def _history_items(self, rows: tf.Tensor) -> tf.Tensor:
         """Embed item rows [B, H] int32 as histories have them, [B, H, D]."""
         if self._history_table is not None:
             return tf.gather(self._history_table, rows)
-        # [B, H, D + 1] -> [B, H, D]: a bias is no part of a history
-        return self.index.gather(rows)[:, :, :-1]
+        return self.item_vectors(rows)
 
-    def retrieve(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Score the whole catalogue for query vectors [B, D], [B, padded items] float32."""
-        return self.index.scores(vectors)
+    def unseen(self, query: Query) -> Filter:
+        """Let through what the users have not chosen before, or everything where that repeats."""
+        return Together(() if self.repeats else (Seen(self.state.seen(query.users)),))
 
-    def filter(self, scores: tf.Tensor, query: Query) -> tf.Tensor:
-        """Take out of `scores` [B, padded items] what must not come back."""
-        return scores if self._repeats else exclude(scores, query.seen)
-
-    def nearest(self, vectors: tf.Tensor, scores: tf.Tensor, *, k: int) -> Candidates:
-        """Find the best `k` items, fewer in a smaller catalogue, and standardise their scores."""
-        found = self.index.top_k(scores, k)
+    def retrieve(self, vectors: tf.Tensor, rules: Filter, *, k: int) -> Candidates:
+        """Find the best `k` items that `rules` let through, and standardise their scores."""
+        found = self.index.search(vectors, k=k, rules=rules)
         scale = self._standardise.scale(vectors)
         standard = (found.score - scale.mean) / scale.std
         return Candidates(found.item, tf.where(found.item >= 0, standard, 0.0))
 
-    def rank(self, query: Query, candidates: Candidates) -> Ranked:
-        """Predict every task for the candidates, and combine them into the score of the order."""
+    def rank(
+        self, query: Query, candidates: Candidates, weights: tf.Tensor | None = None
+    ) -> Ranked:
+        """Predict every task for the candidates, and combine them into the score of the order.
+
+        `weights` [B, tasks] float32 say how much each task counts, by the tasks'
+        names in alphabetical order; as the order says where left out.
+        """
         history = query.past.latest(self._ranker.config.history).items
         predictions = self._ranker(
             Request(query.users, history, query.ranker_context, candidates.item, candidates.score)
@@ -137,7 +162,20 @@ class Recommender:
         shown = {
             task: readable(self._ranker.tasks[task], value) for task, value in predictions.items()
         }
-        return Ranked(candidates.item, self._order.score(predictions), candidates.score, shown)
+        if weights is None:
+            score = self._order.score(predictions)
+        else:
+            score = self._weighted(predictions, weights)
+        return Ranked(candidates.item, score, candidates.score, shown)
+
+    def _weighted(self, predictions: Mapping[str, tf.Tensor], weights: tf.Tensor) -> tf.Tensor:
+        """As `Order.score`, with weights [B, tasks] of each request's own."""
+        parts = [
+            weights[:, place, tf.newaxis]
+            * replace(self._order, weights={task: 1.0}).score(predictions)
+            for place, task in enumerate(sorted(self._ranker.tasks))
+        ]
+        return tf.add_n(parts)
 
 
 def top_k(ranked: Ranked, *, k: int) -> Ranked:
@@ -148,12 +186,21 @@ def top_k(ranked: Ranked, *, k: int) -> Ranked:
     score = tf.where(ranked.item >= 0, ranked.score, LOWEST)
     by_row = tf.argsort(ranked.item, axis=1)
     _, best = tf.math.top_k(tf.gather(score, by_row, batch_dims=1), min(k, width_of(ranked.item)))
-    place = tf.gather(by_row, best, batch_dims=1)
+    return placed(ranked._replace(score=score), tf.gather(by_row, best, batch_dims=1))
+
+
+def placed(ranked: Ranked, places: tf.Tensor) -> Ranked:
+    """Return the candidates at `places` [B, n] int32; none, with the lowest score, at -1."""
+    there, real = places >= 0, tf.maximum(places, 0)
+
+    def at(values: tf.Tensor) -> tf.Tensor:
+        return tf.gather(values, real, batch_dims=1)
+
     return Ranked(
-        tf.gather(ranked.item, place, batch_dims=1),
-        tf.gather(score, place, batch_dims=1),
-        tf.gather(ranked.retrieval_score, place, batch_dims=1),
-        {task: tf.gather(value, place, batch_dims=1) for task, value in ranked.tasks.items()},
+        tf.where(there, at(ranked.item), -1),
+        tf.where(there, at(ranked.score), LOWEST),
+        at(ranked.retrieval_score),
+        {task: at(values) for task, values in ranked.tasks.items()},
     )
 
 

@@ -41,7 +41,7 @@ _COMPOSE = """\
 name: tandem
 services:
   serving:
-    image: ${{TF_SERVING_IMAGE:-tensorflow/serving:{tensorflow}}}
+    image: {image}
     command:
       - --model_config_file=/models/{models_config}
       - --model_config_file_poll_wait_seconds=30
@@ -76,14 +76,23 @@ services:
 """
 
 
-def serving_files(*, max_batch: int) -> dict[str, str]:
-    """Return the contents of the four files by name; `max_batch` is what was warmed up."""
+_STOCK_IMAGE = "${{TF_SERVING_IMAGE:-tensorflow/serving:{tensorflow}}}"
+# not the official one, which would start and then refuse the models
+_SCANN_IMAGE = "${TF_SERVING_IMAGE:?name an image that has the operations of ScaNN}"
+
+
+def serving_files(*, max_batch: int, stock: bool = True) -> dict[str, str]:
+    """Return the contents of the four files by name.
+
+    `max_batch` is what was warmed up; `stock` says that the models need nothing but TensorFlow.
+    """
+    image = _STOCK_IMAGE.format(tensorflow=version_of("tensorflow")) if stock else _SCANN_IMAGE
     return {
         MODELS_CONFIG: _models_config(),
         BATCHING_CONFIG: _BATCHING.format(max_batch=max_batch),
         MONITORING_CONFIG: _MONITORING,
         COMPOSE: _COMPOSE.format(
-            tensorflow=version_of("tensorflow"),
+            image=image,
             models_config=MODELS_CONFIG,
             batching_config=BATCHING_CONFIG,
             monitoring_config=MONITORING_CONFIG,
@@ -92,11 +101,12 @@ def serving_files(*, max_batch: int) -> dict[str, str]:
     }
 
 
-def write_serving_files(folder: Path, *, max_batch: int) -> None:
-    """Write those of the files that are missing: an operator may have changed the others."""
-    for name, content in serving_files(max_batch=max_batch).items():
+def write_serving_files(folder: Path, *, max_batch: int, stock: bool = True) -> None:
+    """Write the files, but for those that an operator has changed. Arguments as above."""
+    other = serving_files(max_batch=max_batch, stock=not stock)
+    for name, content in serving_files(max_batch=max_batch, stock=stock).items():
         file = folder / name
-        if not file.exists():
+        if not file.exists() or file.read_bytes() == other[name].encode():
             beside = file.with_name(f".{name}.partial")
             beside.write_text(content, encoding="utf-8")
             beside.replace(file)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from export.answering import Answering
+from export.config import RequestConfig
+from export.inputs import TASK_WEIGHTS, USER_ID, RequestReader
 from export.recommender import Candidates, Recommender, width_of
 from export.system import LOWEST, System
 from features.backend import tf
@@ -15,9 +18,14 @@ RETRIEVAL, RANKING, RECOMMENDER = "retrieval", "ranking", "recommender"
 MODELS = (RETRIEVAL, RANKING, RECOMMENDER)
 """In the order in which they are published: the one that is served comes last."""
 DEFAULT = "serving_default"
-USER_ID, ITEM_ID, EMBEDDING = "user_id", "item_id", "embedding"
+ITEM_ID, EMBEDDING = "item_id", "embedding"
 SCORE, RETRIEVAL_SCORE, COUNT = "score", "retrieval_score", "count"
-_TAKEN = (USER_ID, ITEM_ID, SCORE, RETRIEVAL_SCORE, COUNT)
+REQUEST = "recommend"
+"""The signature that takes a request's own rules."""
+BECAUSE_ITEM_ID, BECAUSE_SCORE = "because_item_id", "because_score"
+_TAKEN = (
+    USER_ID, ITEM_ID, SCORE, RETRIEVAL_SCORE, COUNT, BECAUSE_ITEM_ID, BECAUSE_SCORE, TASK_WEIGHTS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class Widths:
     """Of the recommender's lists."""
     candidates: int
     """Of the retrieval model's lists, and how many the recommender ranks."""
+    request: RequestConfig = field(default_factory=RequestConfig)
+    """Of the lists that a request brings."""
 
 
 def signatures(recommender: Recommender, *, widths: Widths) -> Mapping[str, Mapping[str, Any]]:
@@ -35,7 +45,10 @@ def signatures(recommender: Recommender, *, widths: Widths) -> Mapping[str, Mapp
     return {
         RETRIEVAL: _retrieval(recommender, width=widths.candidates),
         RANKING: {DEFAULT: _ranking(recommender)},
-        RECOMMENDER: {DEFAULT: _recommend(recommender, widths=widths)},
+        RECOMMENDER: {
+            DEFAULT: _recommend(recommender, widths=widths),
+            REQUEST: _request(recommender, widths=widths),
+        },
     }
 
 
@@ -52,8 +65,7 @@ def _retrieval(recommender: Recommender, *, width: int) -> dict[str, Any]:
     def retrieve(user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         query = recommender.encode(user_id)
         vectors = recommender.embed(query)
-        scores = recommender.filter(recommender.retrieve(vectors), query)
-        found = recommender.nearest(vectors, scores, k=width)
+        found = recommender.retrieve(vectors, recommender.unseen(query), k=width)
         return _lists(recommender, found.item, {SCORE: found.score}, width=width)
 
     def embed_user(user_id: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -65,9 +77,9 @@ def _retrieval(recommender: Recommender, *, width: int) -> dict[str, Any]:
     def similar_items(item_id: tf.Tensor) -> dict[str, tf.Tensor]:
         rows = recommender.items.rows(item_id)
         # unit vectors without their biases, so that the product is the cosine
-        vectors = recommender.index.gather(tf.maximum(rows, 0))
+        vectors = recommender.exact.gather(tf.maximum(rows, 0))
         vectors = tf.concat([vectors[:, :-1], tf.zeros_like(vectors[:, -1:])], axis=1)
-        found = recommender.index.top_k(recommender.index.scores(vectors), width + 1)
+        found = recommender.exact.search(vectors, k=width + 1)
         # an item is not similar to itself, and nothing can be said of an unknown one
         wrong = (found.item == rows[:, tf.newaxis]) | (rows < 0)[:, tf.newaxis]
         item = tf.where(wrong, -1, found.item)
@@ -115,6 +127,30 @@ def _recommend(recommender: Recommender, *, widths: Widths) -> Any:
         return _lists(recommender, best.item, columns, width=widths.max_k)
 
     return tf.function(recommend, input_signature=[_ids(USER_ID)])
+
+
+def _request(recommender: Recommender, *, widths: Widths) -> Any:
+    reader = RequestReader(recommender, widths=widths.request)
+    answering = Answering(
+        recommender, candidates=widths.candidates, max_k=widths.max_k, widths=widths.request
+    )
+
+    def recommend(*given: tf.Tensor) -> dict[str, tf.Tensor]:
+        asked = reader.read(given)
+        best, because = answering.answer(asked)
+        columns = {SCORE: best.score, RETRIEVAL_SCORE: best.retrieval_score, **best.tasks}
+        lists = _lists(recommender, best.item, columns, width=widths.max_k)
+        reasons = _lists(
+            recommender, because.item, {BECAUSE_SCORE: because.score}, width=widths.max_k
+        )
+        return {
+            **lists,
+            BECAUSE_ITEM_ID: reasons[ITEM_ID],
+            BECAUSE_SCORE: reasons[BECAUSE_SCORE],
+            TASK_WEIGHTS: asked.weights,
+        }
+
+    return tf.function(recommend, input_signature=[one.spec() for one in reader.all])
 
 
 def _ids(name: str) -> tf.TensorSpec:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.backend import tf
-from interactions.config import TaskConfig
+from features.entities import EntityEncoders
+from interactions.config import FeatureConfig, TaskConfig
 from interactions.histories import Histories
 from interactions.log import NEVER, EventLog
 from interactions.queries import Queries
@@ -22,6 +23,14 @@ from retrieval.search import Searcher
 
 LOWEST = float(np.finfo(np.float32).min)
 """Score of a place that no item fills; finite, as an infinity is not JSON."""
+
+
+@dataclass(frozen=True)
+class ContextEncoders:
+    """How each stage encodes the context that a request brings."""
+
+    retriever: EntityEncoders
+    ranker: EntityEncoders
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,10 @@ class System:
     """How many items a request retrieves and ranks."""
     repeats: bool
     """Whether items that a user has chosen before may be recommended again."""
+    filterable: tuple[FeatureConfig, ...] = ()
+    """Columns of the log's item table that requests may filter by."""
+    context_encoders: ContextEncoders | None = None
+    """None where requests bring no context: then every query has the blank one."""
 
     @property
     def ranker(self) -> Ranker:

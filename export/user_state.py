@@ -54,7 +54,7 @@ class UserState(tf.Module):
         super().__init__(name="user_state")
         users = np.arange(-1, len(system.log.user_ids), dtype=np.int32)
         users = np.roll(users, -1)  # the unknown user, -1, has the last row
-        self._length = max(system.searcher.retriever.config.history, system.ranker.config.history)
+        self._length = history_length(system)
         past = system.histories.latest(users, length=self._length)
         seen = seen_by(system, users)
         self._unknown = len(users) - 1
@@ -88,6 +88,11 @@ class UserState(tf.Module):
 
     def _known(self, users: tf.Tensor) -> tf.Tensor:
         return tf.where(users < 0, self._unknown, users)
+
+
+def history_length(system: System) -> int:
+    """Return how many of a user's latest events are kept: as many as a model looks at."""
+    return max(system.searcher.retriever.config.history, system.ranker.config.history)
 
 
 def _fixed(values: np.ndarray, name: str) -> tf.Variable:

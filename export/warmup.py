@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from features.backend import tf  # sets TensorFlow up, which the messages below import
+from export.inputs import (
+    AT_MOST, DIVERSITY, EXCLUDE, EXPLAIN, HISTORY, K, LEAST, NEVER, ONLY, USER_ID, request_inputs,
+)  # fmt: skip
 from export.signatures import (
     DEFAULT,
     ITEM_ID,
     RANKING,
     RECOMMENDER,
+    REQUEST,
     RETRIEVAL,
     RETRIEVAL_SCORE,
-    USER_ID,
     Widths,
 )
 from export.system import System
@@ -35,12 +38,12 @@ def write_warmup(
     file.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
         for batch in sorted({1, max_batch}):
-            for signature, inputs in _requests(system, widths=widths, batch=batch)[model].items():
+            for signature, inputs in _requests(system, widths=widths, batch=batch)[model]:
                 writer.write(_record(model, signature, inputs).SerializeToString())
 
 
-def _requests(system: System, *, widths: Widths, batch: int) -> dict[str, dict[str, Inputs]]:
-    """Inputs by model and signature."""
+def _requests(system: System, *, widths: Widths, batch: int) -> dict[str, list[tuple[str, Inputs]]]:
+    """Signatures with their inputs, by model."""
     users = {USER_ID: np.resize(system.log.user_ids, batch)}
     items = {ITEM_ID: np.resize(system.log.item_ids, batch)}
     shape = (batch, widths.candidates)
@@ -48,16 +51,32 @@ def _requests(system: System, *, widths: Widths, batch: int) -> dict[str, dict[s
         ITEM_ID: np.resize(system.log.item_ids, shape),
         RETRIEVAL_SCORE: np.zeros(shape, np.float32),
     }
+    inputs = request_inputs(system, widths=widths.request)
+    silent = {one.name: one.blanks(batch) for one in inputs} | users
+    silent |= {K: np.full(batch, widths.max_k, np.int32)}
     return {
-        RETRIEVAL: {
-            DEFAULT: users,
-            "embed_user": users,
-            "embed_item": items,
-            "similar_items": items,
-        },
-        RANKING: {DEFAULT: users | candidates},
-        RECOMMENDER: {DEFAULT: users},
+        RETRIEVAL: [
+            (DEFAULT, users),
+            ("embed_user", users),
+            ("embed_item", items),
+            ("similar_items", items),
+        ],
+        RANKING: [(DEFAULT, users | candidates)],
+        RECOMMENDER: [(DEFAULT, users), (REQUEST, silent), (REQUEST, _full(silent, system))],
     }
+
+
+def _full(silent: Inputs, system: System) -> Inputs:
+    """Fill a request's inputs, so that every step which some request needs has run once."""
+    asked = {}
+    for name, blank in silent.items():
+        if name in (HISTORY, EXCLUDE):
+            asked[name] = np.full_like(blank, system.log.item_ids[0])
+        elif name.startswith((ONLY, NEVER)):
+            asked[name] = np.full_like(blank, "any")
+        elif name.startswith((AT_MOST, LEAST)) or name in (DIVERSITY, EXPLAIN):
+            asked[name] = np.ones_like(blank)
+    return {**silent, **asked}
 
 
 def _record(model: str, signature: str, inputs: Inputs) -> PredictionLog:

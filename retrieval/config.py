@@ -10,6 +10,9 @@ from interactions.config import Config
 from retrieval.negatives_config import NegativesConfig
 from training.config import ScheduleConfig
 
+AskedIndex = Literal["auto", "exact", "scann"]
+"""What may be asked for as the index of an export."""
+
 
 class RetrievalSchedule(ScheduleConfig):
     """The schedule, with what suits a retriever where nothing is said."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,20 +24,49 @@ class Found(NamedTuple):
     """[B, k] float32, -1e30 where there is no item."""
 
 
+class Filter(Protocol):
+    """What requests rule out; both methods say the same, of all items or of some."""
+
+    def mask(self, scores: tf.Tensor) -> tf.Tensor:
+        """Return `scores` [B, padded items] float32 with what is ruled out at NOTHING."""
+        ...
+
+    def passes(self, items: tf.Tensor) -> tf.Tensor:
+        """Say which item rows [B, n] int32, none below 0, are not ruled out, [B, n] bool."""
+        ...
+
+
+class Index(Protocol):
+    """What answers top k."""
+
+    def is_exact(self) -> bool:
+        """Say whether the top k is always the true one."""
+        ...
+
+    def search(self, queries: tf.Tensor, *, k: int, rules: Filter | None = None) -> Found:
+        """Find the best `k` items that `rules` let through, for queries [B, D] float32."""
+        ...
+
+
 class ExactIndex(tf.Module):
     """All scores by one matrix product, then the exact top k by blocks.
 
     The k best items lie in the k blocks with the highest maxima, so only those are sorted. The
     embeddings are kept transposed, [D, N], which multiplies about three times as fast, and padded
     to whole blocks. A last row, which every query multiplies by 1, holds 0 for items and -1e30 for
-    padding; no query can lift that, whatever it does with the bias. Items of equal score come in
-    the order of their rows.
+    padding and for items that are not offered; no query can lift that, whatever it does with the
+    bias. Items of equal score come in the order of their rows.
     """
 
-    def __init__(self, embeddings: np.ndarray) -> None:
-        """Index `embeddings` [items, D] float32, whose last entry is a bias."""
+    def __init__(self, embeddings: np.ndarray, *, offered: np.ndarray | None = None) -> None:
+        """Index `embeddings` [items, D] float32, whose last entry is a bias.
+
+        `offered` [items] bool says which items can be found, all where left out; the others only
+        have an embedding, which histories need.
+        """
         super().__init__(name="exact_index")
-        columns = _padded_columns(embeddings)
+        self._offered = np.ones(len(embeddings), bool) if offered is None else offered
+        columns = _padded_columns(embeddings, self._offered)
         self.items, self.padded = len(embeddings), columns.shape[1]
         self._dim = embeddings.shape[1]
         self._embeddings = tf.Variable(
@@ -50,7 +79,12 @@ class ExactIndex(tf.Module):
 
     def replace(self, embeddings: np.ndarray) -> None:
         """Index other embeddings of the same items."""
-        self._embeddings.assign(_padded_columns(embeddings))
+        self._embeddings.assign(_padded_columns(embeddings, self._offered))
+
+    def search(self, queries: tf.Tensor, *, k: int, rules: Filter | None = None) -> Found:
+        """Find the best `k` items that `rules` let through, for queries [B, D] float32."""
+        scores = self.scores(queries)
+        return self.top_k(scores if rules is None else rules.mask(scores), k)
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """Score every item for queries [B, D], [B, padded items]; padding scores about -1e30."""
@@ -82,11 +116,12 @@ class ExactIndex(tf.Module):
         return Found(tf.where(score > _LOWEST_REAL, item, -1), score)
 
 
-def _padded_columns(embeddings: np.ndarray) -> np.ndarray:
+def _padded_columns(embeddings: np.ndarray, offered: np.ndarray) -> np.ndarray:
     """[items, D] -> [D + 1, items rounded up to whole blocks]."""
     items, dim = embeddings.shape
     columns = np.zeros((dim + 1, -(-items // _BLOCK) * _BLOCK), np.float32)
     columns[:dim, :items] = embeddings.T
+    columns[dim, :items] = np.where(offered, 0.0, NOTHING)
     columns[dim, items:] = NOTHING
     return columns
 
@@ -98,3 +133,28 @@ def exclude(scores: tf.Tensor, items: tf.RaggedTensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(
         scores, places, tf.fill([tf.shape(places)[0]], tf.constant(NOTHING, scores.dtype))
     )
+
+
+class Without(NamedTuple):
+    """A filter that takes out what was seen."""
+
+    items: tf.RaggedTensor
+    """[B, ragged] int32 item rows."""
+
+    def mask(self, scores: tf.Tensor) -> tf.Tensor:
+        """Return `scores` [B, padded items] without the items."""
+        return exclude(scores, self.items)
+
+    def passes(self, items: tf.Tensor) -> tf.Tensor:
+        """Say which of `items` [B, n] int32 are none of them, [B, n] bool."""
+        return tf.logical_not(among(items, self.items))
+
+
+def among(items: tf.Tensor, listed: tf.RaggedTensor) -> tf.Tensor:
+    """Say which of `items` [B, n] int32 rows stand in `listed` [B, ragged] int32, [B, n] bool."""
+    # padded by what is above every row, so that a sorted list stays sorted
+    beyond = items.dtype.max
+    padded = tf.sort(tf.cast(listed, items.dtype).to_tensor(beyond), axis=1)
+    padded = tf.pad(padded, [[0, 0], [0, 1]], constant_values=beyond)
+    place = tf.searchsorted(padded, items)
+    return tf.gather(padded, place, batch_dims=1) == items

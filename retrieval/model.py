@@ -94,6 +94,10 @@ class Retriever(tf.Module):
         if self.history_items is not self.candidate_tower:
             self.history_items.read_texts(rows)
 
+    def sharpen(self, factor: float) -> None:
+        """Let taste count `factor` times as much against the trends."""
+        self.query_tower.sharpen(factor)
+
     def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
         """Embed item rows [n] int32, [n, D + 1]; the last entry, a bias, is the latest trend."""
         trend = tf.gather(self.trend_bias()[-1], tf.maximum(rows, 0))

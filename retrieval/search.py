@@ -13,7 +13,7 @@ from interactions.histories import Histories
 from interactions.log import NEVER, EventLog
 from interactions.queries import Queries
 from interactions.ragged import Ragged, take
-from retrieval.index import NOTHING, ExactIndex, Found, exclude
+from retrieval.index import NOTHING, ExactIndex, Found, Index, Without, exclude
 from retrieval.model import Retriever
 from retrieval.shared_histories import Pass, passes
 from retrieval.standard_scores import CatalogueMoments, SlotMoments
@@ -40,11 +40,21 @@ class Searcher:
     """
 
     def __init__(
-        self, retriever: Retriever, *, log: EventLog, context: EncodedTable, seen_rows: np.ndarray
+        self,
+        retriever: Retriever,
+        *,
+        log: EventLog,
+        context: EncodedTable,
+        seen_rows: np.ndarray,
+        offered: np.ndarray | None = None,
     ) -> None:
-        """Index the items of `log`; `seen_rows` [n] int64 are the log rows of the training."""
+        """Index the items of `log`; `seen_rows` [n] int64 are the log rows of the training.
+
+        Only items that are `offered` [items] bool can be found, all of them where left out.
+        """
         self.retriever = retriever
         self._log, self.context = log, context
+        self.offered = np.ones(len(log.item_ids), bool) if offered is None else offered
         self._histories = Histories.of(log)
         self._known = np.unique(log.item[seen_rows])
         self._now = now_of(log)
@@ -54,7 +64,9 @@ class Searcher:
         )
         self._embed_queries = tf.function(retriever.embed_queries, reduce_retracing=True)
         self._compute()
-        self.index = ExactIndex(self.embeddings)
+        self.index = ExactIndex(self.embeddings, offered=self.offered)
+        self.served: Index = self.index
+        """What answers queries of now; another index, where one is exported, may be approximate."""
         padding = self.index.padded - len(log.item_ids)
         self._earlier = tf.Variable(
             tf.constant(np.pad(self._slot_bias, ((0, 0), (0, padding)))), trainable=False
@@ -101,13 +113,16 @@ class Searcher:
                 out.items.astype(np.int32), out.offsets, validate=False
             )
             slots = self.retriever.trends.slot(part.time)
-            found = self._search(
-                tf.constant(vectors),
-                tf.constant(slots),
-                tf.constant(part.time, tf.int64),
-                excluded,
-                k=k,
-            )
+            if not self.served.is_exact() and (part.time == NEVER).all():
+                found = self.served.search(tf.constant(vectors), k=k, rules=Without(excluded))
+            else:
+                found = self._search(
+                    tf.constant(vectors),
+                    tf.constant(slots),
+                    tf.constant(part.time, tf.int64),
+                    excluded,
+                    k=k,
+                )
             items.append(found.item.numpy())
             standard = self._standardised(found.score.numpy(), vectors, slots)
             scores.append(np.where(items[-1] >= 0, standard, np.float32(NOTHING)))

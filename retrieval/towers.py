@@ -154,6 +154,10 @@ class QueryTower(tf.keras.layers.Layer):
             vector += self._id(ids)
         return tf.math.l2_normalize(vector, axis=-1) * tf.exp(self._log_scale)
 
+    def sharpen(self, factor: float) -> None:
+        """Scale the query vectors by `factor`, from now on."""
+        self._log_scale.assign_add(math.log(factor))
+
     def _others(
         self, features: Mapping[str, tf.Tensor], asked: Asked, seed: tf.Tensor | None
     ) -> list[tf.Tensor]:

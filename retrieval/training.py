@@ -17,6 +17,7 @@ from retrieval.batches import LOSS_INPUTS, Batches
 from retrieval.config import RetrievalConfig
 from retrieval.mining import Miner
 from retrieval.model import Retriever, RetrieverInputs
+from retrieval.tempering import kept_sharpness, settle_sharpness
 from training.average import weight_average
 from training.fingerprint import flatten
 from training.loop import Plan, Progression, restore, train
@@ -45,10 +46,14 @@ def fit_retriever(
     seed: int,
     validate: Callable[[Retriever], float] | None = None,
     steps: int | None = None,
+    sharpness: float | None = None,
     max_minutes: float | None = None,
     console: Console | None = None,
 ) -> tuple[Retriever, Progression]:
     """Train a retriever until `validate` no longer improves, or for exactly `steps` steps.
+
+    Then taste is scaled against popularity by the factor that validates best, or by `sharpness`,
+    see `retrieval.tempering`.
 
     Raises:
         UserError: there is nothing to learn from, a checkpoint cannot be read, or it was made by
@@ -116,6 +121,9 @@ def fit_retriever(
         ),
         console=console,
     )
+    settle_sharpness(
+        retriever, folder=folder, step=progression.best_step, validate=validate, given=sharpness
+    )
     return retriever, progression
 
 
@@ -133,4 +141,5 @@ def restore_retriever(
     """Rebuild the retriever that `fit_retriever` left in `folder`."""
     retriever = Retriever(inputs, config)
     restore(folder, model=trained_weights(retriever))
+    retriever.sharpen(kept_sharpness(folder))
     return retriever

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,10 @@ class RecommendedItem:
     retrieval_score: float
     tasks: Mapping[str, float]
     """The ranking model's prediction per task, by the task's name."""
+    because: str = ""
+    """The item of the user's history that is closest to it, where that was asked for."""
+    because_score: float | None = None
+    """Cosine of the two items' embeddings."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Recommendations:
 
     user_id: str
     items: tuple[RecommendedItem, ...]
+    task_weights: Mapping[str, float] = field(default_factory=dict)
+    """How much each task counted in the score, where the request had wishes."""
 
 
 @dataclass(frozen=True)

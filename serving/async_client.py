@@ -14,6 +14,7 @@ from serving.answers import ModelMetadata, Prediction, Recommendations, VersionS
 from serving.connection import open_channel, stubs
 from serving.dialogue import Answer, ClientOptions, Dialogue, Method, Send, Steps
 from serving.requests import ModelChoice, PredictRequest, RecommendRequest
+from serving.wishes import Wishes
 
 
 class AsyncRecommenderClient:
@@ -54,14 +55,20 @@ class AsyncRecommenderClient:
             await self._channel.close()
 
     async def recommend(
-        self, user_ids: Sequence[str], *, k: int, timeout: float | None = None
+        self,
+        user_ids: Sequence[str],
+        *,
+        k: int,
+        wishes: Wishes | None = None,
+        timeout: float | None = None,
     ) -> list[Recommendations]:
         """Return up to `k` items for each user, in the order of `user_ids`.
 
         More than `max_batch` users are several requests within the one timeout. Raises UserError
-        where `k` is not between 1 and the model's max_k.
+        where `k` is not between 1 and the model's max_k, and for `wishes` that the model does not
+        know or has no room for.
         """
-        request = RecommendRequest(user_ids, k)
+        request = RecommendRequest(user_ids, k, wishes)
         return await self._take(self._dialogue.recommend(request, timeout=timeout))
 
     async def predict(self, request: PredictRequest, *, timeout: float | None = None) -> Prediction:

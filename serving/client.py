@@ -15,10 +15,11 @@ from serving.client_tls import ClientTls
 from serving.connection import open_channel, stubs
 from serving.dialogue import Answer, ClientOptions, Dialogue, Send, Steps
 from serving.requests import ModelChoice, PredictRequest, RecommendRequest
+from serving.wishes import Wishes
 
 __all__ = [
     "ClientTls", "ModelChoice", "PredictRequest", "RecommenderClient", "RequestError",
-    "ServerFault",
+    "ServerFault", "Wishes",
 ]  # fmt: skip
 
 
@@ -59,14 +60,20 @@ class RecommenderClient:
         self._channel.close()
 
     def recommend(
-        self, user_ids: Sequence[str], *, k: int, timeout: float | None = None
+        self,
+        user_ids: Sequence[str],
+        *,
+        k: int,
+        wishes: Wishes | None = None,
+        timeout: float | None = None,
     ) -> list[Recommendations]:
         """Return up to `k` items for each user, in the order of `user_ids`.
 
         More than `max_batch` users are several requests within the one timeout. Raises UserError
-        where `k` is not between 1 and the model's max_k.
+        where `k` is not between 1 and the model's max_k, and for `wishes` that the model does not
+        know or has no room for.
         """
-        request = RecommendRequest(user_ids, k)
+        request = RecommendRequest(user_ids, k, wishes)
         return self._take(self._dialogue.recommend(request, timeout=timeout))
 
     def predict(self, request: PredictRequest, *, timeout: float | None = None) -> Prediction:

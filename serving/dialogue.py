@@ -23,15 +23,16 @@ from serving.answers import (
     ModelMetadata,
     Prediction,
     Recommendations,
-    RecommendedItem,
     Signature,
     TensorSpec,
     VersionStatus,
 )
 from serving.client_errors import ServerFault, explained
 from serving.client_tls import ClientTls
+from serving.lists import recommendations
 from serving.requests import ModelChoice, PredictRequest, RecommendRequest
 from serving.tensors import to_array, to_tensor
+from serving.wishes import SIGNATURE, request_inputs
 
 Answer = TypeVar("Answer")
 
@@ -128,14 +129,20 @@ class Dialogue:
     ) -> Steps[list[Recommendations]]:
         """Ask for a list for each user, at most `max_batch` users at once."""
         deadline = self._deadline(timeout)
+        signature = None
+        if request.wishes is not None:
+            signature = yield from self._request_signature(deadline=deadline)
         found: list[Recommendations] = []
         for start in range(0, len(request.user_ids), self._max_batch):
             users = request.user_ids[start : start + self._max_batch]
             asked = PredictRequest(self._model, {"user_id": list(users)})
+            if request.wishes is not None and signature is not None:
+                inputs = request_inputs(signature, request.wishes, users, k=request.k)
+                asked = PredictRequest(self._model, inputs, SIGNATURE)
             outputs = (yield from self._predict(asked, deadline=deadline)).outputs
             self._check_lists(outputs, k=request.k)
             found += [
-                _recommendations(user_id, outputs, row=row, k=request.k)
+                recommendations(user_id, outputs, row=row, k=request.k)
                 for row, user_id in enumerate(users)
             ]
         return found
@@ -165,9 +172,24 @@ class Dialogue:
         self, model: str | ModelChoice | None, *, timeout: float | None
     ) -> Steps[ModelMetadata]:
         """Ask for the signatures of a model."""
+        return (yield from self._metadata(model, deadline=self._deadline(timeout)))
+
+    def _request_signature(self, *, deadline: float) -> Steps[Signature]:
+        """Ask what a request to the recommender may wish; each time, as a new export may differ."""
+        metadata = yield from self._metadata(None, deadline=deadline)
+        if SIGNATURE not in metadata.signatures:
+            raise UserError(
+                f"model {self._model!r} at {self.address} takes no wishes: it has no signature "
+                f"{SIGNATURE!r}; export it with this version of Tandem"
+            )
+        return metadata.signatures[SIGNATURE]
+
+    def _metadata(
+        self, model: str | ModelChoice | None, *, deadline: float
+    ) -> Steps[ModelMetadata]:
         message = messages.GetModelMetadataRequest(metadata_field=[_SIGNATURE_DEF])
         self._fill_spec(message.model_spec, model)
-        response = yield from self._send(METADATA, message, deadline=self._deadline(timeout))
+        response = yield from self._send(METADATA, message, deadline=deadline)
         found = messages.SignatureDefMap.FromString(response.metadata[_SIGNATURE_DEF].value)
         return ModelMetadata(
             model=response.model_spec.name,
@@ -253,25 +275,6 @@ class Dialogue:
                 f"k={k} is above max_k={max_k} of model {self._model!r}; "
                 f"ask for at most {max_k}, or export with a larger max_k"
             )
-
-
-def _recommendations(
-    user_id: str, outputs: Mapping[str, np.ndarray], *, row: int, k: int
-) -> Recommendations:
-    """Return row `row` of the recommender's outputs, each [B, max_k] but `count` [B]."""
-    tasks = [name for name in outputs if name not in _COLUMNS]
-    return Recommendations(
-        user_id=user_id,
-        items=tuple(
-            RecommendedItem(
-                item_id=outputs["item_id"][row, rank].decode("utf-8"),
-                score=float(outputs["score"][row, rank]),
-                retrieval_score=float(outputs["retrieval_score"][row, rank]),
-                tasks={name: float(outputs[name][row, rank]) for name in tasks},
-            )
-            for rank in range(min(k, int(outputs["count"][row])))
-        ),
-    )
 
 
 def _tensor_spec(info: Any) -> TensorSpec:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interactions.errors import UserError
+from serving.wishes import Wishes
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class RecommendRequest:
 
     user_ids: Sequence[str]
     k: int
+    wishes: Wishes | None = None
+    """None where the users want nothing but the best."""
 
     def __post_init__(self) -> None:
         """Refuse what is no list of users, and a list of nothing."""

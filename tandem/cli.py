@@ -14,6 +14,7 @@ from rich.console import Console
 
 from interactions.errors import UserError
 from tandem.serve import serve
+from tandem.wishes import wish_options, wishes
 
 _COLUMNS = ("ndcg@10", "hit_rate@10", "recall@100", "coverage@10")
 
@@ -128,15 +129,42 @@ def evaluate(run: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def export(run: Path) -> None:
+@click.option(
+    "--items",
+    type=click.Path(path_type=Path),
+    help="The whole catalogue as it is now: new ids are known by their content, changed features "
+    "count, and what is not in it is no longer recommended.",
+)
+@click.option(
+    "--events",
+    type=click.Path(path_type=Path),
+    help="Later events: they refresh histories, seen items and popularity.",
+)
+@click.option(
+    "--forget-users",
+    type=click.Path(path_type=Path),
+    help="Users to be in no table of this and all later exports: a .txt file with one id per line, "
+    "or CSV or Parquet with a column user_id.",
+)
+@click.option("--keep", type=click.IntRange(min=1), help="How many versions stay in the bundle.")
+def export(
+    run: Path,
+    items: Path | None,
+    events: Path | None,
+    forget_users: Path | None,
+    keep: int | None,
+) -> None:
     """Write the models of RUN as a bundle of SavedModels for TF Serving, into RUN/bundle.
 
     Nothing is published whose answers differ from the Python models'. Each export is a new version.
+    No option trains anything; the files have the columns of the run's own, and begin from the run
+    each time, not from the export before.
     """
-    from tandem.publish import publish
+    from tandem.publish import ExportOptions, publish
 
     console = _console()
-    bundle = publish(run, console=console)
+    options = ExportOptions(items, events, forget_users, keep)
+    bundle = publish(run, options=options, console=console)
     console.print(
         f"version {bundle.manifest.version} is in {bundle.folder}; "
         f"next: tandem serve {bundle.folder}"
@@ -152,6 +180,7 @@ cli.add_command(serve)
 @click.option(
     "-k", default=10, show_default=True, type=click.IntRange(min=1), help="How many items."
 )
+@wish_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per user.")
 @click.option(
     "--timeout",
@@ -176,6 +205,7 @@ def recommend(
     tls_key: Path | None,
     tls_certificate: Path | None,
     tls_name: str | None,
+    **wished: Any,
 ) -> None:
     """Ask a running server (ours or TF Serving) for recommendations."""
     from dataclasses import asdict
@@ -186,7 +216,7 @@ def recommend(
     named = ClientTls(root=tls_root, key=tls_key, certificate=tls_certificate, server_name=tls_name)
     secured = named if tls or named != ClientTls() else None
     with RecommenderClient(server, timeout=timeout, tls=secured) as client:
-        answers = client.recommend(list(users), k=k)
+        answers = client.recommend(list(users), k=k, wishes=wishes(**wished))
     for answer in answers:
         if as_json:
             click.echo(json.dumps(asdict(answer), ensure_ascii=False))

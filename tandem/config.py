@@ -55,6 +55,7 @@ class TandemConfig(Config):
                     f"tasks.{name}.event needs a log with event types; set data.event, "
                     f"or give tasks.{name}.column"
                 )
+            self._check_given(name, task)
         if self.export.max_k > self.ranking.candidates:
             raise ValueError(
                 f"export.max_k is {self.export.max_k}, but only ranking.candidates = "
@@ -67,6 +68,29 @@ class TandemConfig(Config):
                     f"ranking.order names unknown tasks {unknown}; there are {list(kinds)}"
                 )
         return self
+
+    def _check_given(self, name: str, task: TaskConfig) -> None:
+        """Refuse a task that is given another which is not there, not binary, or given it."""
+        path = [name]
+        while task.given is not None:
+            given, path = task.given, [*path, task.given]
+            if given in path[:-1]:
+                raise ValueError(
+                    f"tasks.{name}.given goes round in a circle ({' -> '.join(path)}); "
+                    "leave out one of them"
+                )
+            if given not in self.tasks or self.tasks[given].kind != "binary":
+                binary = [one for one, other in self.tasks.items() if other.kind == "binary"]
+                raise ValueError(
+                    f"tasks.{path[-2]}.given names {given!r}, which is no binary task; there are "
+                    f"{binary}"
+                )
+            if self.tasks[given].weight == 0 < self.tasks[name].weight:
+                raise ValueError(
+                    f"tasks.{path[-2]}.given names {given!r}, whose weight is 0, so that nobody "
+                    "trains it; give it a weight"
+                )
+            task = self.tasks[given]
 
     @property
     def trained_tasks(self) -> dict[str, TaskConfig]:

@@ -40,6 +40,8 @@ class Data:
     log: EventLog
     windows: Windows
     config: TandemConfig
+    refreshed: bool = False
+    """Whether events after the training were added, which popularity is to count."""
 
     @cached_property
     def histories(self) -> Histories:
@@ -118,7 +120,8 @@ class Encoded:
     items: EncodedTable
     context: EncodedTable
     """By log row; the last row is the context of a request that carries none."""
-
+    context_encoders: EntityEncoders | None
+    """What made it; None where events have no features."""
     trends: Trends
     has_times: bool
 
@@ -142,6 +145,7 @@ def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
     Encoders that are already in `folder` are used as they are.
     """
     log, config = data.log, data.config.data
+    context_encoders = _context_encoders(data, rows, folder=folder / "context")
     return Encoded(
         users=_encode_entity(
             data,
@@ -161,7 +165,12 @@ def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
             log.item[rows],
             folder=folder / "items",
         ),
-        context=_encode_context(data, rows, folder=folder / "context"),
+        context=(
+            EncodedTable((), {})
+            if context_encoders is None
+            else context_encoders.encode(log.event_table)
+        ),
+        context_encoders=context_encoders,
         trends=Trends.of(log, _counted_rows(data, rows)),
         has_times=log.has_times,
     )
@@ -172,9 +181,11 @@ def _counted_rows(data: Data, rows: np.ndarray) -> np.ndarray:
 
     Under a split by time a trend may roll up to each query, as its history does: a moment counts
     what came strictly before. Where the last events of every user are held out, they lie among
-    the training's own times, and only the training's `rows` count.
+    the training's own times, and only the training's `rows` count, until nothing is judged any
+    more and later events are added.
     """
-    return np.arange(len(data.log)) if data.windows.kind == "time" else rows
+    everything = data.windows.kind == "time" or data.refreshed
+    return np.arange(len(data.log)) if everything else rows
 
 
 def _encode_entity(
@@ -200,10 +211,10 @@ def _encode_entity(
     return _encoders(folder, fit).encode(everything)
 
 
-def _encode_context(data: Data, rows: np.ndarray, *, folder: Path) -> EncodedTable:
+def _context_encoders(data: Data, rows: np.ndarray, *, folder: Path) -> EntityEncoders | None:
     features, table = data.config.data.event_features, data.log.event_table
     if not features:
-        return EncodedTable((), {})
+        return None
     config = data.config.features
 
     def fit(partial: Path) -> EntityEncoders:
@@ -211,7 +222,7 @@ def _encode_context(data: Data, rows: np.ndarray, *, folder: Path) -> EncodedTab
             features, table.take(pa.array(rows)), config=config, folder=partial
         )
 
-    return _encoders(folder, fit).encode(table)
+    return _encoders(folder, fit)
 
 
 def _encoders(folder: Path, fit: Callable[[Path], EntityEncoders]) -> EntityEncoders:

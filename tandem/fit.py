@@ -1,4 +1,4 @@
-"""`tandem fit`, `evaluate` and `export`: the ways in and out of a run folder."""
+"""`tandem fit` and `evaluate`: the ways in and out of a run folder."""
 
 from __future__ import annotations
 
@@ -55,11 +55,15 @@ def evaluate(run: Path, *, console: Console) -> Metrics:
     return judge(load_system(_data_of(run, console), folder=run), run=run)
 
 
+def shipped_data(run: Path, *, console: Console) -> Data:
+    """Return the data of a finished run in the windows of the models that it ships."""
+    data = _data_of(run, console)
+    return data.shifted() if data.config.refit == "all" else data
+
+
 def load_run(run: Path, *, console: Console) -> Trained:
     """Return the system that a run ships: the refitted one where there is one."""
-    data = _data_of(run, console)
-    if data.config.refit == "all":
-        data = data.shifted()
+    data = shipped_data(run, console=console)
     return load_system(data, folder=shipped_folder(run, data.config))
 
 

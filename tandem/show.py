@@ -22,10 +22,16 @@ def recommendations_table(
         table.add_column("title")
     for name in ("score", "retrieval score", *tasks):
         table.add_column(name, justify="right")
+    explained = any(item.because for item in answer.items)
+    if explained:
+        table.add_column("because of")
     for rank, item in enumerate(answer.items, start=1):
         numbers = [item.score, item.retrieval_score, *(item.tasks[task] for task in tasks)]
         shown = [] if titles is None else [titles.get(item.item_id, "")]
-        table.add_row(str(rank), item.item_id, *shown, *(f"{number:.3f}" for number in numbers))
+        reason = [item.because] if explained else []
+        table.add_row(
+            str(rank), item.item_id, *shown, *(f"{number:.3f}" for number in numbers), *reason
+        )
     return table
 
 

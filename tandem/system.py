@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -15,6 +16,7 @@ from interactions.candidates import Candidates, Exposures
 from interactions.errors import UserError
 from interactions.queries import Queries
 from interactions.split import RANKING, RETRIEVAL, VALIDATION
+from ranking.calibration import calibration_state, calibrators_of
 from ranking.model import Past, Ranker, RankerInputs
 from ranking.ordering import choose_order
 from ranking.scoring import Order, Scorer
@@ -22,6 +24,7 @@ from ranking.training import Examples, fit_ranker, restore_ranker
 from retrieval.candidates import sample_candidates
 from retrieval.model import Retriever
 from retrieval.search import Searcher
+from retrieval.tempering import kept_sharpness
 from retrieval.training import TrainingData, fit_retriever, restore_retriever
 from tandem.config import TandemConfig
 from tandem.data import ITEM_ID, USER_ID, Data, Encoded, encode
@@ -40,8 +43,12 @@ class Choices:
     """What validation decided; frozen for a refit."""
 
     retriever_steps: int
+    sharpness: float
+    """Of the retriever, see `retrieval.tempering`."""
     ranker_steps: int
     order: dict[str, float]
+    calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By task, as `ranking.calibration.calibration_state` tells it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,10 @@ class Trained:
     searcher: Searcher
     scorer: Scorer
     order: Order
-    context: Encoded
+    retriever_inputs: Encoded
+    """What the retriever that is served gathers from."""
+    ranker_inputs: Encoded
+    """What the ranker gathers from."""
 
     @property
     def ranker(self) -> Ranker:
@@ -75,6 +85,11 @@ def train_system(
     Validation stops all three trainings and chooses the order.
     """
     config = data.config
+    if config.ranking.half_life_days is not None and not data.log.has_times:
+        raise UserError(
+            f"ranking.half_life_days is {config.ranking.half_life_days:g}, but the log has no "
+            "times; leave it out"
+        )
     windows = data.windows
     past, present = windows.rows(RETRIEVAL), windows.rows(RETRIEVAL, RANKING)
     with resources.stage("encode features"):
@@ -89,6 +104,7 @@ def train_system(
             seed=config.seed,
             validate=None if frozen else _retrieval_ndcg(data, early, past),
             steps=frozen.retriever_steps if frozen else None,
+            sharpness=frozen.sharpness if frozen else None,
             max_minutes=config.retrieval.max_minutes * FIRST_SHARE,
             console=console,
         )
@@ -104,6 +120,7 @@ def train_system(
             seed=config.seed,
             validate=None if frozen else _retrieval_ndcg(data, late, present),
             steps=frozen.retriever_steps if frozen else None,
+            sharpness=frozen.sharpness if frozen else None,
             max_minutes=config.retrieval.max_minutes - tried.seconds / 60,
             console=console,
         )
@@ -112,7 +129,7 @@ def train_system(
         now = data.past(RETRIEVAL, RANKING)
         validation = None if frozen else _validation_examples(data, searcher, now=now)
         ranker, progression = fit_ranker(
-            _ranker_inputs(data, early),
+            ranker_inputs(data, early),
             training,
             validation=validation,
             histories=data.histories,
@@ -121,18 +138,31 @@ def train_system(
             folder=folder / RANKER,
             seed=config.seed,
             steps=frozen.ranker_steps if frozen else None,
+            calibrators=calibrators_of(frozen.calibration) if frozen else None,
             console=console,
         )
         ranker.past.replace(now)
         scorer = Scorer(ranker, histories=data.histories, context=early.context)
-        order = _order(scorer, config, validation, frozen)
-    choices = frozen or Choices(learnt.best_step, progression.best_step, dict(order.weights))
+        order = _order(scorer, config, validation, frozen, folder=folder, console=console)
+    choices = frozen or Choices(
+        learnt.best_step,
+        kept_sharpness(folder / RETRIEVER),
+        progression.best_step,
+        dict(order.weights),
+        calibration_state(ranker.calibrators),
+    )
     (folder / "choices.json").write_text(json.dumps(asdict(choices), indent=1) + "\n")
-    return Trained(data, searcher, scorer, order, early)
+    return Trained(data, searcher, scorer, order, late, early)
 
 
-def load_system(data: Data, *, folder: Path) -> Trained:
-    """Find both stages in a finished run; raises `UserError` where a checkpoint is not there."""
+def load_system(
+    data: Data, *, folder: Path, trained_on: Data | None = None, offered: np.ndarray | None = None
+) -> Trained:
+    """Find both stages in a finished run; raises `UserError` where a checkpoint is not there.
+
+    `trained_on` is what they learnt from, where `data` has been renewed since; `offered` [items]
+    bool says which items can be recommended, all where left out.
+    """
     past, present = data.windows.rows(RETRIEVAL), data.windows.rows(RETRIEVAL, RANKING)
     early = encode(data, past, folder=folder / "features" / "retrieval_window")
     late = encode(data, present, folder=folder / "features" / "retrieval_and_ranking_windows")
@@ -140,15 +170,17 @@ def load_system(data: Data, *, folder: Path) -> Trained:
         late.retriever_inputs, config=data.config.retrieval, folder=folder / RETRIEVER
     )
     ranker = restore_ranker(
-        _ranker_inputs(data, early),
+        ranker_inputs(trained_on or data, early),
         past=data.past(RETRIEVAL, RANKING),
         config=data.config.ranking,
         folder=folder / RANKER,
     )
-    searcher = Searcher(retriever, log=data.log, context=late.context, seen_rows=present)
+    searcher = Searcher(
+        retriever, log=data.log, context=late.context, seen_rows=present, offered=offered
+    )
     scorer = Scorer(ranker, histories=data.histories, context=early.context)
     order = Order.of(ranker, read_choices(folder).order)
-    return Trained(data, searcher, scorer, order, early)
+    return Trained(data, searcher, scorer, order, late, early)
 
 
 def read_choices(folder: Path) -> Choices:
@@ -228,7 +260,7 @@ def _validation_examples(data: Data, searcher: Searcher, *, now: Past) -> Exampl
     return Examples(candidates, exposures_of(data, searcher, VALIDATION), now)
 
 
-def _ranker_inputs(data: Data, encoded: Encoded) -> RankerInputs:
+def ranker_inputs(data: Data, encoded: Encoded) -> RankerInputs:
     """The ranker knows the ids and label scales of the retrieval window, which it did not see."""
     counted = data.statistics(RETRIEVAL)
     return RankerInputs(
@@ -240,11 +272,18 @@ def _ranker_inputs(data: Data, encoded: Encoded) -> RankerInputs:
         tasks=data.config.trained_tasks,
         label_mean=counted.label_mean,
         label_std=counted.label_std,
+        label_range=counted.label_range,
     )
 
 
 def _order(
-    scorer: Scorer, config: TandemConfig, validation: Examples | None, frozen: Choices | None
+    scorer: Scorer,
+    config: TandemConfig,
+    validation: Examples | None,
+    frozen: Choices | None,
+    *,
+    folder: Path,
+    console: Console,
 ) -> Order:
     if frozen is not None or validation is None:
         assert frozen is not None, "without validation the order must be given"
@@ -252,4 +291,13 @@ def _order(
     table = validation.candidates
     predictions = scorer.predict(table.queries, table.item, table.retrieval_score)
     weights = None if config.ranking.order == "auto" else config.ranking.order
-    return choose_order(scorer.ranker, table, predictions, weights=weights)
+    return choose_order(
+        scorer.ranker,
+        table,
+        predictions,
+        weights=weights,
+        objective=config.ranking.objective,
+        seed=config.seed,
+        folder=folder,
+        console=console,
+    )

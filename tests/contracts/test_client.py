@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from export.manifest import Manifest, read_bundle
+from interactions.errors import UserError
 from serving.async_client import AsyncRecommenderClient
-from serving.client import ModelChoice, PredictRequest, RecommenderClient, RequestError
+from serving.client import ModelChoice, PredictRequest, RecommenderClient, RequestError, Wishes
 
 SERVING_DEFAULT = "serving_default"
 
@@ -107,6 +108,29 @@ def test_a_shorter_list_is_the_beginning_of_the_longer(client, place):
     (long,) = client.recommend(place.users[:1], k=min(5, place.manifest.widths.max_k))
     (short,) = client.recommend(place.users[:1], k=2)
     assert [item.item_id for item in short.items] == [item.item_id for item in long.items[:2]]
+
+
+def test_wishes_are_granted(client, place):
+    users = asked(place)
+    plain = client.recommend(users, k=3)
+    gone = plain[0].items[0].item_id
+    wishes = Wishes(exclude=[gone], explain=True, diversity=0.2, task_weights={"retrieval": 2.0})
+    for one in client.recommend(users, k=3, wishes=wishes):
+        assert 0 < len(one.items) <= 3
+        assert gone not in {item.item_id for item in one.items}
+        assert one.task_weights["retrieval"] == 2.0
+        assert all(item.because_score is None or item.because for item in one.items)
+    only = client.recommend(users[:1], k=3, wishes=Wishes(allow=[gone]))
+    assert [item.item_id for item in only[0].items] == [gone]
+    assert client.recommend(users[:1], k=3, wishes=Wishes(allow=[]))[0].items == ()
+    same = client.recommend(users, k=3, wishes=Wishes())
+    for one, other in zip(plain, same, strict=True):
+        assert [item.item_id for item in one.items] == [item.item_id for item in other.items]
+
+
+def test_a_wish_that_the_model_does_not_know_is_refused(client, place):
+    with pytest.raises(UserError, match="no input 'only_planet'"):
+        client.recommend(place.users[:1], k=1, wishes=Wishes(only={"planet": ["mars"]}))
 
 
 def test_alone_together_and_split_are_the_same(client, place):

@@ -1,5 +1,7 @@
 import json
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 
 import export.bundle
-from export.bundle import Provenance, export_bundle
+from export.bundle import export_bundle
 from export.config import ExportConfig
+from export.description import Provenance
 from export.manifest import read_bundle
 from export.parity import ParityError
 from features.backend import tf
@@ -107,6 +110,31 @@ def test_a_killed_export_leaves_the_bundle_as_it_was(trained_system, bundle, mon
     model = tf.saved_model.load(str(found.model("recommender")))
     answer = model.signatures["serving_default"](user_id=tf.constant(["user 1 é"]))
     assert answer["count"].numpy() > 0
+
+
+def test_a_version_that_was_taken_away_gives_its_number_to_no_other(trained_system, bundle):
+    for model in ("retrieval", "ranking", "recommender"):
+        shutil.rmtree(bundle / model / "1")
+    assert export_bundle(trained_system, folder=bundle, config=SMALL).manifest.version == 2
+
+
+@pytest.mark.parametrize("allowed", [30_000, 200_000])
+def test_a_disk_that_takes_no_more_leaves_the_bundle_as_it_was(
+    trained_system, bundle, monkeypatch, allowed
+):
+    """The kernel refuses every write beyond a size, whoever writes, as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (allowed, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot be written .*room; a version that was there"):
+            export_bundle(trained_system, folder=bundle, config=SMALL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert read_bundle(bundle).manifest.version == 1
+    assert not [entry for entry in bundle.iterdir() if entry.name.startswith(".")]
+    assert [folder.name for folder in (bundle / "recommender").iterdir()] == ["1"]
 
 
 def test_models_that_answer_otherwise_are_not_published(trained_system, bundle, monkeypatch):

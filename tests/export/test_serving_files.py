@@ -5,7 +5,7 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from export.serving_files import serving_files
+from export.serving_files import serving_files, write_serving_files
 from features.backend import tf
 from serving.loading import load_model
 from serving.model_config import model_entries, read_model_config
@@ -125,7 +125,7 @@ def test_the_health_check_of_compose_tells_a_server_that_answers(exported_bundle
     [
         ("retrieval", {"serving_default", "embed_user", "embed_item", "similar_items"}),
         ("ranking", {"serving_default"}),
-        ("recommender", {"serving_default"}),
+        ("recommender", {"serving_default", "recommend"}),
     ],
 )
 def test_warmup_covers_each_signature_at_one_and_the_largest_batch(
@@ -143,3 +143,21 @@ def test_warmup_covers_each_signature_at_one_and_the_largest_batch(
         found.add((request.model_spec.signature_name, *sizes))
     assert found == {(signature, size) for signature in signatures for size in (1, 8)}
     load_model(folder, name=model, version=1).close()  # replays the records, raises where one fails
+
+
+def test_a_bundle_with_scann_does_not_start_an_image_without_its_operations(tmp_path):
+    stock, scann = (serving_files(max_batch=8, stock=stock) for stock in (True, False))
+    images = [
+        yaml.safe_load(files["docker-compose.yml"])["services"]["serving"]["image"]
+        for files in (stock, scann)
+    ]
+    assert "tensorflow/serving:" in images[0]
+    assert images[1].startswith("${TF_SERVING_IMAGE:?")
+    write_serving_files(tmp_path, max_batch=8)
+    (tmp_path / "batching.config").write_text("# edited")
+    write_serving_files(tmp_path, max_batch=8, stock=False)
+    assert (tmp_path / "docker-compose.yml").read_text() == scann["docker-compose.yml"]
+    assert (tmp_path / "batching.config").read_text() == "# edited"
+    (tmp_path / "docker-compose.yml").write_text("# edited")
+    write_serving_files(tmp_path, max_batch=8)
+    assert (tmp_path / "docker-compose.yml").read_text() == "# edited"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from features.backend import tf
-from retrieval.index import ExactIndex, exclude
+from retrieval.index import ExactIndex, among, exclude
 
 
 @pytest.mark.parametrize("items", [3, 32, 33, 200])
@@ -40,3 +40,39 @@ def test_gather_gives_back_the_embeddings():
     rows = np.array([[0, 39], [7, 7]])
     found = ExactIndex(embeddings).gather(tf.constant(rows))
     np.testing.assert_array_equal(found, embeddings[rows])
+
+
+def test_items_that_are_not_offered_are_never_found_but_keep_their_embedding():
+    embeddings = np.random.default_rng(1).normal(size=(70, 4)).astype(np.float32)
+    offered = np.arange(70) % 7 != 0
+    index = ExactIndex(embeddings, offered=offered)
+    for attempt in (embeddings, embeddings + 1):
+        index.replace(attempt)
+        found = index.search(tf.constant(embeddings[:5]), k=70).item.numpy()
+        assert {item for row in found for item in row} == {*np.flatnonzero(offered), -1}
+    np.testing.assert_array_equal(index.gather(tf.range(70)), embeddings + 1)
+
+
+def test_rules_are_applied_before_the_best_are_taken():
+    index = ExactIndex(np.arange(10, dtype=np.float32).reshape(5, 2))
+    gone = tf.ragged.constant([[4, 1], [0]])
+
+    class Rules:
+        def mask(self, scores):
+            return exclude(scores, gone)
+
+        def passes(self, items):
+            return ~among(items, gone)
+
+    found = index.search(tf.ones([2, 2]), k=3, rules=Rules())
+    assert found.item.numpy().tolist() == [[3, 2, 0], [4, 3, 2]]
+
+
+def test_among_finds_listed_rows_in_any_order():
+    items = tf.constant([[3, 0, 9], [3, 0, 9], [3, 0, 9]])
+    listed = tf.ragged.constant([[9, 1, 3], [], [0]], dtype=tf.int32)
+    assert among(items, listed).numpy().tolist() == [
+        [True, False, True],
+        [False, False, False],
+        [False, True, False],
+    ]

@@ -136,3 +136,35 @@ def test_the_shipped_configs_are_valid_and_survive_being_written_out(file):
     assert len(config.trained_tasks) > 1
     again = parse_config(yaml.safe_load(dump_config(config)), base=Path("/elsewhere"))
     assert again == config
+
+
+def tasks_with(**given):
+    binary = {"kind": "binary"}
+    return {
+        "retrieval": {"weight": 1.0},
+        "view": {**binary, "column": "view", **given.get("view", {})},
+        "buy": {**binary, "column": "buy", "given": "view", **given.get("buy", {})},
+        "rating": {"kind": "regression", "column": "rating", **given.get("rating", {})},
+    }
+
+
+def test_a_task_may_be_given_another(tmp_path):
+    config = parse_config({**MINIMAL, "tasks": tasks_with()}, base=tmp_path)
+    assert config.tasks["buy"].given == "view"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"view": {"given": "buy"}}, r"circle \(view -> buy -> view\)"),
+        ({"buy": {"given": "buy"}}, "circle"),
+        ({"buy": {"given": "rating"}}, "no binary task"),
+        ({"buy": {"given": "wish"}}, r"'wish'.*\['view', 'buy'\]"),
+        ({"view": {"weight": 0}}, "weight is 0"),
+        ({"rating": {"given": "view"}}, "only a binary task"),
+        ({"buy": {"weight": -1}}, "greater than or equal to 0"),
+    ],
+)
+def test_a_task_that_is_given_what_cannot_be_is_refused(tmp_path, changes, says):
+    with pytest.raises(UserError, match=says):
+        parse_config({**MINIMAL, "tasks": tasks_with(**changes)}, base=tmp_path)

@@ -1,0 +1,143 @@
+"""Lists that are not all of one kind: maximal marginal relevance, and caps per value.
+
+Source: Carbonell and Goldstein 1998, "The use of MMR, diversity-based reranking for reordering
+documents and producing summaries". The next item of a list is the one with the highest
+`(1 - strength) * relevance - strength * similarity`, where similarity is the largest cosine to an
+item that is already in the list, and relevance the score, stretched over the pool to [0, 1]. An
+item is passed over where one of its values has reached its limit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from export.system import LOWEST
+from features.backend import tf
+from features.layers import static_length
+
+
+class Pool(NamedTuple):
+    """The items that are chosen among, best first, and what was chosen before them."""
+
+    there: tf.Tensor
+    """[B, P] bool: whether there is an item."""
+    score: tf.Tensor
+    """[B, P] float32."""
+    similarity: tf.Tensor
+    """[B, P, P] float32 cosines."""
+    nearest: tf.Tensor
+    """[B, P] float32: the largest cosine to an item chosen before, -1 where there is none."""
+    values: tf.Tensor
+    """[B, P, W] int32 codes of the values that count, distinct over the features; 0 is none."""
+    counts: tf.Tensor
+    """[B, P, W] int32: how many items chosen before share the value."""
+
+
+def choose(
+    pool: Pool, *, strength: tf.Tensor, limit: tf.Tensor, most: tf.Tensor, width: int
+) -> tf.Tensor:
+    """Choose items from `pool` one after the other.
+
+    Args:
+        pool: of B rows and P items.
+        strength: [B] float32 from 0 (by score alone) to 1 (by difference alone).
+        limit: [B, W] int32, how many items of a list may share a value; 0 is no limit.
+        most: scalar int32, how many items to choose, at most `width`.
+        width: length of the answer.
+
+    Returns:
+        [B, width] int32 places in the pool, in the order in which they were chosen; -1 where
+        nothing more could be.
+    """
+    gain = (1.0 - strength)[:, tf.newaxis] * _stretched(pool.score, pool.there)
+    gain = tf.where(pool.there, gain, LOWEST)
+    weight = strength[:, tf.newaxis]
+    pool = pool._replace(
+        similarity=weight[:, :, tf.newaxis] * pool.similarity, nearest=weight * pool.nearest
+    )
+    nothing = tf.fill(tf.stack([width, tf.shape(gain)[0]]), -1)
+    chosen = tf.cond(
+        tf.reduce_any(limit > 0),
+        lambda: _choose_capped(pool, gain, nothing, limit=limit, most=most),
+        lambda: _choose(pool, gain, nothing, most=most),
+    )
+    return tf.transpose(chosen)
+
+
+def _choose(pool: Pool, gain: tf.Tensor, chosen: tf.Tensor, *, most: tf.Tensor) -> tf.Tensor:
+    """The steps without limits; fills `chosen` [width, B] int32 with places.
+
+    Few operations, as there are up to a hundred steps one after the other.
+    """
+    places = tf.range(static_length(gain, 1))
+
+    def another(
+        step: tf.Tensor, chosen: tf.Tensor, gain: tf.Tensor, near: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        best = tf.argmax(gain - near, axis=1, output_type=tf.int32)
+        near = tf.maximum(near, tf.gather(pool.similarity, best, batch_dims=1))
+        gain = tf.where(places == best[:, tf.newaxis], LOWEST, gain)
+        return step + 1, _written(chosen, step, best), gain, near
+
+    state = (0, chosen, gain, pool.nearest)
+    _, chosen, *_ = tf.while_loop(lambda step, *_: step < most, another, state)
+    count = tf.reduce_sum(tf.cast(pool.there, tf.int32), axis=1)
+    return tf.where(tf.range(tf.shape(chosen)[0])[:, tf.newaxis] < count, chosen, -1)
+
+
+def _written(chosen: tf.Tensor, step: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    return tf.tensor_scatter_nd_update(chosen, [[step]], places[tf.newaxis, :])
+
+
+def _choose_capped(
+    pool: Pool, gain: tf.Tensor, chosen: tf.Tensor, *, limit: tf.Tensor, most: tf.Tensor
+) -> tf.Tensor:
+    """The steps with limits; fills `chosen` [width, B] int32 with places."""
+    limit = tf.where(limit > 0, limit, tf.int32.max)[:, tf.newaxis, :]
+    places = tf.range(static_length(gain, 1))
+
+    def within(gain: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.reduce_any(counts >= limit, axis=2), LOWEST, gain)
+
+    def another(
+        step: tf.Tensor, chosen: tf.Tensor, gain: tf.Tensor, near: tf.Tensor, counts: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        best = tf.argmax(gain - near, axis=1, output_type=tf.int32)
+        found = tf.reduce_max(gain, axis=1) > LOWEST
+        near = tf.maximum(near, tf.gather(pool.similarity, best, batch_dims=1))
+        counts += _shared(pool.values, tf.gather(pool.values, best, batch_dims=1))
+        gain = within(tf.where(places == best[:, tf.newaxis], LOWEST, gain), counts)
+        return step + 1, _written(chosen, step, tf.where(found, best, -1)), gain, near, counts
+
+    gain = within(gain, pool.counts)
+    state = (0, chosen, gain, pool.nearest, pool.counts)
+    _, chosen, *_ = tf.while_loop(lambda step, *_: step < most, another, state)
+    return chosen
+
+
+def similarity(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Cosines of vectors [B, n, D] and [B, m, D] float32, [B, n, m]."""
+    return tf.matmul(
+        tf.math.l2_normalize(first, axis=2), tf.math.l2_normalize(second, axis=2), transpose_b=True
+    )
+
+
+def shared_counts(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """Count, for values [B, P, W] int32, the items of `chosen` [B, K, W] that have them."""
+    same = values[:, :, :, tf.newaxis, tf.newaxis] == chosen[:, tf.newaxis, tf.newaxis, :, :]
+    # [B, P, W, K, W] -> [B, P, W]
+    counts = tf.reduce_sum(tf.cast(tf.reduce_any(same, axis=4), tf.int32), axis=3)
+    return tf.where(values > 0, counts, 0)
+
+
+def _shared(values: tf.Tensor, one: tf.Tensor) -> tf.Tensor:
+    """1 where values [B, P, W] are among those [B, W] of one item, else 0."""
+    same = tf.reduce_any(values[:, :, :, tf.newaxis] == one[:, tf.newaxis, tf.newaxis, :], axis=3)
+    return tf.cast(same & (values > 0), tf.int32)
+
+
+def _stretched(score: tf.Tensor, there: tf.Tensor) -> tf.Tensor:
+    """Scores [B, P] from 0, the lowest that is there, to 1, the highest; all 0 where equal."""
+    highest = tf.reduce_max(tf.where(there, score, tf.float32.min), axis=1, keepdims=True)
+    lowest = tf.reduce_min(tf.where(there, score, tf.float32.max), axis=1, keepdims=True)
+    return tf.where(there, tf.math.divide_no_nan(score - lowest, highest - lowest), 0.0)

@@ -1,0 +1,155 @@
+"""ScaNN's settings: what recall and time they give is measured, and the fastest good ones win."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from features.backend import tf
+from retrieval.index import ExactIndex, Found
+from retrieval.index_choice import Choice, Measured
+from retrieval.scann_index import Partitions, ScannIndex, ScannSettings
+
+_TIMED = 48
+"""Queries whose time is taken, one after the other."""
+_BATCH = 64
+_FIRST_SHARE = 128
+"""The first try looks into this part of the leaves; every further one into 1.5 times as many."""
+_FETCHED = (1.5, 2, 3, 5)
+"""Items reordered, in units of k: more than k, as rules take some of them away."""
+_LEAST_GAIN = 1e-3
+"""Rise of the recall below which more leaves do not help."""
+_SLACK = 1e-5
+"""Difference of scores, relative above 1, below which an item is as good as the k-th."""
+
+Search = Callable[[tf.Tensor, tf.Tensor], Found]
+
+
+@dataclass(frozen=True)
+class _Try:
+    """An index, and what it was measured to do."""
+
+    index: ScannIndex
+    measured: Measured
+    good: bool
+
+
+def tune(
+    exact: ExactIndex,
+    embeddings: np.ndarray,
+    *,
+    offered: np.ndarray,
+    queries: np.ndarray,
+    recall: float,
+    k: int,
+) -> Choice:
+    """Return ScaNN with the fastest settings that reach `recall` in both halves of `queries`.
+
+    The exact index is returned, with the reason, where none reach it. Arguments as in
+    `choose_index`.
+    """
+    bench = _Bench(exact, queries, k=k)
+    slowest = bench.milliseconds(bench.exact, tf.constant(0))
+    items = int(offered.sum())
+    tries = [
+        one
+        for leaves in _numbers_of_leaves(items)
+        for one in _tries(bench, Partitions(embeddings, offered, leaves=leaves), recall=recall)
+    ]
+    tries.sort(key=lambda one: one.measured.milliseconds)
+    curve = tuple(one.measured for one in tries)
+    best = next((one for one in tries if one.good), None)
+    if best is None:
+        most = max(measured.recall for measured in curve)
+        reason = f"ScaNN's recall is {most:.4f} at the most, where {recall:g} is asked for"
+        return Choice(exact, reason, slowest, None, curve)
+    reason = (
+        f"of {items:,} items ScaNN finds {best.measured.recall:.4f} of the top {k} in "
+        f"{best.measured.milliseconds:.2g} ms, exact search takes {slowest:.2g} ms; "
+        "servers need ScaNN's operations"
+    )
+    return Choice(best.index, reason, slowest, best.measured, curve)
+
+
+def _numbers_of_leaves(items: int) -> list[int]:
+    """About the square root of the items, and twice as many."""
+    root = 2 ** round(math.log2(math.sqrt(items)))
+    return [root, 2 * root]
+
+
+def _tries(bench: _Bench, partitions: Partitions, *, recall: float) -> Iterator[_Try]:
+    """Look into more and more leaves, until the recall is reached, for each number reordered."""
+    for reordered in (round(times * bench.k) for times in _FETCHED):
+        searched, before = max(partitions.leaves // _FIRST_SHARE, 1), 0.0
+        # traced once for all numbers of leaves
+        widest = ScannIndex(
+            bench.index, partitions, ScannSettings(partitions.leaves, searched, reordered)
+        )
+        search = bench.traced(partial(widest.search, k=bench.k))
+        while True:
+            settings = ScannSettings(partitions.leaves, searched, reordered)
+            one = bench.measure(
+                ScannIndex(bench.index, partitions, settings), search, recall=recall
+            )
+            yield one
+            gain = one.measured.recall - before
+            if one.good or gain < _LEAST_GAIN or searched == partitions.leaves:
+                break
+            searched = min(math.ceil(1.5 * searched), partitions.leaves)
+            before = one.measured.recall
+
+
+class _Bench:
+    """Queries, and what the exact index finds for them."""
+
+    def __init__(self, index: ExactIndex, queries: np.ndarray, *, k: int) -> None:
+        self.index, self.k = index, min(k, index.items)
+        self._queries = queries
+        self.exact = self.traced(lambda queries, searched: index.search(queries, k=self.k))
+        # the score of the k-th best: any other item with that score is as good
+        worst = np.concatenate([found.score.numpy()[:, -1:] for found in self._ask(self.exact, 0)])
+        self._enough = worst - _SLACK * np.maximum(np.abs(worst), 1.0)
+
+    def measure(self, index: ScannIndex, search: Search, *, recall: float) -> _Try:
+        """Measure `index`, which `search` is; good if it finds `recall` of the true top k."""
+        leaves = index.settings.searched
+        scores = np.concatenate([found.score.numpy() for found in self._ask(search, leaves)])
+        share = (scores >= self._enough).mean(axis=1)
+        measured = Measured(
+            index.settings.leaves,
+            index.settings.searched,
+            index.settings.reordered,
+            recall=float(share.mean()),
+            milliseconds=self.milliseconds(search, tf.constant(leaves)),
+        )
+        return _Try(index, measured, min(share[::2].mean(), share[1::2].mean()) >= recall)
+
+    def traced(self, search: Callable[..., Found]) -> Search:
+        """Return a search as a graph of queries and of the number of leaves to look into."""
+        queries = tf.TensorSpec([None, self._queries.shape[1]], tf.float32)
+        leaves = tf.TensorSpec([], tf.int32)
+
+        def call(queries: tf.Tensor, searched: tf.Tensor) -> Found:
+            return search(queries, searched=searched)
+
+        return tf.function(call, input_signature=[queries, leaves])
+
+    def milliseconds(self, search: Search, leaves: tf.Tensor) -> float:
+        """Median time of one query."""
+        times = []
+        for number in range(-2, min(_TIMED, len(self._queries))):
+            query = tf.constant(self._queries[[max(number, 0)]])
+            began = time.perf_counter()
+            search(query, leaves).score.numpy()
+            times.append((time.perf_counter() - began) * 1e3)
+        return float(np.median(times[2:]))  # the first two warm up
+
+    def _ask(self, search: Search, leaves: int) -> list[Found]:
+        number = tf.constant(leaves)
+        starts = range(0, len(self._queries), _BATCH)
+        return [search(tf.constant(self._queries[s : s + _BATCH]), number) for s in starts]

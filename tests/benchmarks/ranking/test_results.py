@@ -1,0 +1,165 @@
+"""Figures and tables of answers whose worth is known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.jobs import write_json
+from benchmarks.ranking import report, results
+from benchmarks.ranking.contender import Answers
+from benchmarks.ranking.contest import load_answers, of_pages, save_answers
+from benchmarks.ranking.truth import Truth
+from tandem.marketplace_truth import find_marketplace
+
+
+@pytest.fixture(scope="module")
+def judged(tiny, tmp_path_factory):
+    """The oracle's order in the place of ours, beside the retrieval order and single tasks."""
+    folder = tmp_path_factory.mktemp("answers")
+    truth = Truth.of(tiny, tiny.test.candidates)
+    lists, labels = tiny.test.candidates, tiny.test.exposures.labels
+    right = {
+        "view": 0.1 + 0.8 * labels["view"],
+        "rating": np.nan_to_num(labels["rating"], nan=3.0) + 0.1,
+        "purchase": np.full(len(labels["purchase"]), 0.1),
+    }
+    wrong = {**right, "view": np.full(len(labels["view"]), 0.5), "rating": right["rating"] + 0.9}
+    answers = {
+        "retrieval": Answers(order=lists.retrieval_score),
+        "tandem": Answers(order=truth.buys, choice=lists.label * 1.0, tasks=right),
+        "single_task": Answers(order=lists.label * 1.0, choice=lists.label * 1.0, tasks=wrong),
+    }
+    cost = {
+        "training_seconds": 2.0, "training_rows": 100, "answer_seconds": 0.5, "answered": 50,
+        "notes": {"order": "known"},
+    }  # fmt: skip
+    for name, given in answers.items():
+        (folder / name).mkdir()
+        for seed in range(1 if name == "retrieval" else 2):
+            save_answers(given, folder / name / f"seed-{seed}.npz")
+            save_answers(on_pages(tiny), of_pages(folder / name / f"seed-{seed}.json"))
+            write_json(folder / name / f"seed-{seed}.json", cost)
+    return results.compare("quick", tiny, folder=folder, models=list(answers), seeds=2)
+
+
+def test_predictions_as_served_are_held_against_the_truth(tiny):
+    judge = results.Judge(tiny)
+    true = judge.truth.buys * tiny.pages.looks.mean()
+    right = Answers(order=judge.truth.buys, served={"purchase": true})
+    assert judge.served_error(right) == pytest.approx(0.0, abs=1e-9)
+    high = Answers(order=judge.truth.buys, served={"purchase": 1.2 * true})
+    assert judge.served_error(high) == pytest.approx(0.2)
+    assert judge.served_error(Answers(order=judge.truth.buys)) is None
+
+
+def on_pages(problem):
+    """The oracle's order of the views of logged pages, and a model that expects the mean."""
+    part = problem.pages.part
+    views = Truth.of(problem, part.candidates).views
+    mean = float(part.exposures.labels["view"].mean())
+    return Answers(
+        order=views,
+        tasks={"view": np.full(len(part.exposures), mean)},
+        served={"view": np.full(views.shape, mean)},
+    )
+
+
+def of(judged, name):
+    return next(result for result in judged.results if result.name == name)
+
+
+def test_answers_are_kept_as_they_were_given(tmp_path):
+    given = Answers(np.ones((2, 3)), None, {"view": np.zeros(4)}, {"view": np.ones((2, 3))})
+    save_answers(given, tmp_path / "answers.npz")
+    found = load_answers(tmp_path / "answers.npz")
+    assert found.choice is None and (found.order == 1).all()
+    assert list(found.tasks) == ["view"] and found.served["view"].shape == (2, 3)
+
+
+def test_the_order_that_knows_finds_every_item(judged):
+    assert judged.found == 1.0
+    assert of(judged, "single_task").metrics["ndcg@10"].estimate.value == 1.0
+    assert of(judged, "single_task").metrics["hit_rate@10"].estimate.value == 1.0
+    assert of(judged, "retrieval").metrics["ndcg@10"].estimate.value < 0.6
+
+
+def test_the_oracle_closes_the_whole_gap(judged):
+    assert judged.pairs["retrieval"]["gap_closed"].value == pytest.approx(1.0)
+    best = of(judged, "tandem").metrics["expected_purchases@10"].estimate.value
+    assert best > of(judged, "retrieval").metrics["expected_purchases@10"].estimate.value
+
+
+def test_padding_is_worth_nothing(tiny):
+    truth = Truth.of(tiny, tiny.test.candidates)
+    assert (truth.buys[~truth.there] == 0).all()
+    last = np.where(truth.there, -1.0, 9.0)
+    assert truth.purchases(last) == pytest.approx(truth.purchases(np.zeros_like(last)))
+    rated = truth.mean_rating(truth.rating)
+    assert ((rated >= 1) & (rated <= 5)).all()
+
+
+def test_gains_are_positive_where_ours_is_better(judged):
+    gains = judged.pairs["single_task"]
+    assert gains["view.log_loss"].low > 0
+    assert gains["view.auc"].value == pytest.approx(1.0)  # 1 against 1/2
+    assert gains["purchase.log_loss"].value == pytest.approx(0.0)
+    assert gains["ndcg@10"].high < 0
+    assert gains["retrieval_task.ndcg@10"].value == pytest.approx(0.0)
+    assert of(judged, "single_task").metrics["rating.rmse"].estimate.value == pytest.approx(1.0)
+
+
+def test_orders_are_judged_on_what_was_logged(tiny, judged):
+    found = of(judged, "tandem").off_policy
+    assert set(found) == {"view", "purchase"}
+    views = found["view"]
+    assert views.estimated.doubly_robust is not None
+    assert found["purchase"].estimated.doubly_robust is None  # nothing was predicted
+    assert found["purchase"].truth < views.truth
+    assert views.estimated.inverse_propensity.low <= views.truth
+    assert views.truth <= views.estimated.inverse_propensity.high
+    assert 0.5 < views.estimated.mean_weight.value < 1.5
+
+
+def test_pages_have_what_the_marketplace_logged(tiny):
+    pages = tiny.pages
+    shown, events = pages.part.exposures.queries, find_marketplace(tiny.data.config.data).events
+    log = tiny.data.log
+    for row in (0, len(shown) // 2, len(shown) - 1):
+        found = [
+            event for event in events.to_pylist()
+            if event["type"] == "impression"
+            and event["user_id"] == log.user_ids[shown.user[row]]
+            and event["item_id"] == log.item_ids[shown.item[row]]
+            and event["timestamp"] == shown.time[row] // 1000
+        ]  # fmt: skip
+        assert len(found) == 1
+        assert pages.propensity[row] == pytest.approx(found[0]["propensity"])
+        assert (pages.looks[row] == 1.0) == (found[0]["position"] == 0)
+    assert (pages.part.candidates.queries.user[pages.page] == shown.user).all()
+    assert (pages.part.candidates.queries.time[pages.page] == shown.time).all()
+
+
+def test_what_depends_on_no_seed_is_judged_once(judged):
+    assert [len(result.costs) for result in judged.results] == [1, 2, 2]
+
+
+def test_the_report_says_it_all(judged, tmp_path):
+    text = report.markdown(judged)
+    assert text.count("| Tandem |") == 2  # quality and cost
+    assert "| Tandem, single tasks |" in text and "gap_closed" in text
+    assert "self-normalised" in text
+    assert "non-inferior" in text and "better in" in text and "view.log_loss" in text
+    plain = json.loads(json.dumps(report.as_json(judged), allow_nan=False))
+    assert plain["relative_gain_of_tandem_over"]["retrieval"]["gap_closed"]["value"] > 0.99
+    report.plot([judged], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_single_tasks_there_is_no_seesaw_to_draw(judged, tmp_path):
+    from dataclasses import replace
+
+    alone = replace(judged, results=judged.results[:2], pairs={})
+    report.plot([alone], tmp_path / "plot.png")
+    assert not (tmp_path / "plot.png").exists()
+    assert "non-inferior" not in report.markdown(alone)

@@ -14,17 +14,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.jobs import Job, open_results, work
 from benchmarks.retrieval import contenders, datasets
 from benchmarks.retrieval.contender import Contender
 from benchmarks.retrieval.machine import machine, machine_lines
@@ -32,18 +29,7 @@ from benchmarks.retrieval.report import as_json, markdown, plot
 from benchmarks.retrieval.results import Comparison, compare, seeds_of
 from interactions.errors import UserError
 
-SETTINGS = "settings.json"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One step of one contender, and the file that says it is done."""
-
-    data: str
-    name: str
-    step: tuple[str, ...]
-    done: Path
-    environment: dict[str, str]
+CONTEST = "benchmarks.retrieval.contest"
 
 
 def run(
@@ -60,7 +46,7 @@ def run(
     Raises `UserError` for unknown names, data that is not there, and an `out` of other settings.
     """
     subjects = {name: contenders.contender(name) for name in models}
-    _open(out, quick=quick)
+    open_results(out, quick=quick)
     problems = {}
     for name in data:
         console.print(f"[bold]{datasets.ABOUT.get(name, name)}[/bold]")
@@ -71,7 +57,7 @@ def run(
         for model, subject in subjects.items()
         for job in _jobs(name, model, subject, seeds=seeds, out=out, quick=quick)
     ]
-    _work([job for job in jobs if not job.done.exists()], out=out, console=console)
+    work(jobs, console=console)
     comparisons = [
         compare(name, problem, folder=out / name, models=models, seeds=seeds)
         for name, problem in problems.items()
@@ -83,58 +69,16 @@ def run(
 def _jobs(
     data: str, name: str, subject: Contender, *, seeds: int, out: Path, quick: bool
 ) -> list[Job]:
-    folder, environment = out / data / name, dict(subject.environment)
-    jobs = [Job(data, name, ("tune",), folder / "choice.json", environment)]
-    return (jobs if subject.tuned and not quick else []) + [
-        Job(data, name, ("judge", str(seed)), folder / f"seed-{seed}.json", environment)
-        for seed in seeds_of(subject, seeds)
-    ]
+    folder = out / data / name
 
+    def job(step: tuple[str, ...], done: str) -> Job:
+        arguments = (str((out / data).resolve()), name, *step)
+        title = f"{data}: {name}, {' '.join(step)}"
+        return Job(title, CONTEST, arguments, folder / done, subject.environment)
 
-def _work(jobs: Sequence[Job], *, out: Path, console: Console) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("", total=len(jobs))
-        for job in jobs:
-            progress.update(task, description=f"{job.data}: {job.name}, {' '.join(job.step)}")
-            _run(job, out=out)
-            progress.advance(task)
-        progress.update(task, description="done")
-
-
-def _run(job: Job, *, out: Path) -> None:
-    command = [
-        *(sys.executable, "-m", "benchmarks.retrieval.contest"),
-        *(str((out / job.data).resolve()), job.name, *job.step),
-    ]
-    ended = subprocess.run(
-        command,
-        cwd=datasets.ROOT,
-        env=os.environ | job.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if ended.returncode == 2:
-        raise UserError(ended.stderr.strip().splitlines()[-1].removeprefix("error: "))
-    if ended.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}")
-
-
-def _open(out: Path, *, quick: bool) -> None:
-    """Refuse to mix quick figures with real ones."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        path = out / SETTINGS
-        if not path.exists():
-            path.write_text(json.dumps({"quick": quick, "machine": machine()}, indent=1) + "\n")
-        if json.loads(path.read_text(encoding="utf-8"))["quick"] != quick:
-            other = "without" if quick else "with"
-            raise UserError(f"{out} holds figures made {other} --quick; name another --out")
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be written ({error.strerror}); name another --out"
-        ) from error
+    tuning = [job(("tune",), "choice.json")] if subject.tuned and not quick else []
+    seeds_wanted = seeds_of(subject, seeds)
+    return tuning + [job(("judge", str(seed)), f"seed-{seed}.json") for seed in seeds_wanted]
 
 
 def _write(comparisons: Sequence[Comparison], *, out: Path) -> None:

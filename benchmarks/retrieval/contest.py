@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import sys
 import time
@@ -24,6 +23,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 
+from benchmarks.jobs import write_json
 from benchmarks.retrieval.contender import Contender, Evaluation
 from benchmarks.retrieval.contenders import contender
 from benchmarks.retrieval.datasets import find
@@ -94,7 +94,7 @@ def judge(problem: Problem, subject: Contender, choice: Choice, *, seed: int, pa
         curve=[asdict(point) for point in fitted.curve],
     )
     np.save(path.with_suffix(".npy"), ranked.astype(np.int32), allow_pickle=False)
-    _write(path, asdict(measured))
+    write_json(path, asdict(measured))
 
 
 def read_choice(subject: Contender, folder: Path) -> Choice:
@@ -114,13 +114,6 @@ def read_lists(folder: Path, seed: int) -> np.ndarray:
     return np.load(folder / f"seed-{seed}.npy", allow_pickle=False)
 
 
-def _write(path: Path, content: object) -> None:
-    """Write JSON; the file appears only when complete, since its being there means done."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -136,7 +129,7 @@ def main() -> int:
         subject = contender(arguments.name)
         problem = find(arguments.folder, console=Console(quiet=True))
         if arguments.step == "tune":
-            _write(folder / "choice.json", asdict(tune(problem, subject)))
+            write_json(folder / "choice.json", asdict(tune(problem, subject)))
         else:
             path = folder / f"seed-{arguments.seed}.json"
             choice = read_choice(subject, folder)

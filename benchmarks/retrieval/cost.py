@@ -28,7 +28,7 @@ from rich.progress import track
 from benchmarks.retrieval.cost_cell import SHORT, Cost, Size
 from benchmarks.retrieval.datasets import ROOT
 from benchmarks.retrieval.machine import machine, machine_lines
-from benchmarks.retrieval.report import table
+from benchmarks.tables import table
 
 ITEMS = (10_000, 100_000, 1_000_000)
 EVENTS = (1_000_000, 10_000_000, 50_000_000)

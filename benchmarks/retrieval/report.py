@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.retrieval.datasets import ABOUT
 from benchmarks.retrieval.results import PAIRED, Comparison, Result
-from evaluation.bootstrap import Estimate
+from benchmarks.tables import interval, plain, rounded, table
 
 QUALITY = ("ndcg@10", "recall@10", "recall@100", "recall@200", "ndcg@100", "ndcg@200")
 """With one true item per query the hit rate is the recall; the table says so."""
@@ -42,7 +41,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     content = asdict(comparison)
     for result in content["results"]:
         del result["per_query"]
-    return _plain(content)
+    return plain(content)
 
 
 def plot(comparisons: Sequence[Comparison], path: Path) -> None:
@@ -69,12 +68,6 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
     figure.savefig(path, format="png", dpi=120)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose first column is text and whose others are numbers."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def _quality(comparison: Comparison) -> str:
     metrics = [m for m in QUALITY if m in comparison.results[0].estimates]
     names = [m.replace("recall", "recall = hit rate ").replace("ndcg", "NDCG") for m in metrics]
@@ -82,9 +75,9 @@ def _quality(comparison: Comparison) -> str:
     rows = [
         [
             result.title,
-            *(_interval(result.estimates[metric]) for metric in metrics),
+            *(interval(result.estimates[metric]) for metric in metrics),
             f"{result.estimates['coverage@10'].value:.3f}",
-            "" if result.cold is None else _interval(result.cold),
+            "" if result.cold is None else interval(result.cold),
         ]
         for result in comparison.results
     ]
@@ -103,7 +96,7 @@ def _paired(comparison: Comparison) -> str:
         [
             titles[name],
             *(
-                _interval(estimate, signed=signed)
+                interval(estimate, signed=signed)
                 for metric in metrics
                 for estimate, signed in (
                     (pairs[metric].ratio, False), (pairs[metric].difference, True),
@@ -130,8 +123,8 @@ def _costs(comparison: Comparison) -> str:
                 result.title,
                 f"{seconds:,.2f}" if seconds < 10 else f"{seconds:,.0f}",
                 f"{result.choice.seconds:,.0f}",
-                _rounded(events / seconds),
-                _rounded(asked),
+                rounded(events / seconds),
+                rounded(asked),
                 f"{_mean(result, lambda run: run.peak_mib):,.0f}",
                 f"{_mean(result, lambda run: run.idle_mib):,.0f}",
             ]
@@ -158,29 +151,3 @@ def _notes(comparison: Comparison) -> str:
 
 def _mean(result: Result, of: Callable[[Any], float]) -> float:
     return float(np.mean([of(run) for run in result.runs]))
-
-
-def _interval(estimate: Estimate, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    digits = 4 if abs(estimate.value) < 1 else 2
-    if math.isnan(estimate.value):
-        return "undefined"
-    value = f"{estimate.value:{sign}.{digits}f}"
-    if math.isnan(estimate.low):
-        return value
-    return f"{value} [{estimate.low:{sign}.{digits}f}, {estimate.high:{sign}.{digits}f}]"
-
-
-def _rounded(value: float) -> str:
-    """Three significant digits: timings are no more exact."""
-    return f"{float(f'{value:.3g}'):,.0f}" if value >= 1 else f"{value:.2g}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

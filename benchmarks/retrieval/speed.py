@@ -31,7 +31,7 @@ from benchmarks.retrieval.baselines import tutorial
 from benchmarks.retrieval.contender import Evaluation, Fitted, Point
 from benchmarks.retrieval.machine import machine, machine_lines
 from benchmarks.retrieval.problem import Problem
-from benchmarks.retrieval.report import table
+from benchmarks.tables import table
 from features.backend import tf
 from interactions.errors import UserError
 from interactions.split import TEST

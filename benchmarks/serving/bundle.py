@@ -55,24 +55,34 @@ class Tables:
     context: Any
 
 
-def make_bundle(folder: Path, *, items: int, users: int, seed: int, console: Console) -> None:
+def make_bundle(
+    folder: Path,
+    *,
+    items: int,
+    users: int,
+    seed: int,
+    console: Console,
+    events_per_user: int = EVENTS_PER_USER,
+) -> None:
     """Write the next version of the bundle in `folder`."""
     with tempfile.TemporaryDirectory() as scratch:
         console.print(f"make a log of {users:,} users and {items:,} items")
-        log = make_log(items=items, users=users, seed=seed)
+        log = make_log(items=items, users=users, seed=seed, events_per_user=events_per_user)
         system = make_system(log, Path(scratch), seed=seed)
         config = ExportConfig(max_batch=32, parity_users=8)
         export_bundle(system, folder=folder, config=config, console=console)
 
 
-def make_log(*, items: int, users: int, seed: int) -> EventLog:
+def make_log(
+    *, items: int, users: int, seed: int, events_per_user: int = EVENTS_PER_USER
+) -> EventLog:
     """Return events in which popular items are chosen most (Zipf), with a few features."""
     rng = np.random.default_rng(seed)
-    events = users * EVENTS_PER_USER
-    user = np.repeat(np.arange(users, dtype=np.int32), EVENTS_PER_USER)
+    events = users * events_per_user
+    user = np.repeat(np.arange(users, dtype=np.int32), events_per_user)
     item = (rng.zipf(1.2, events) - 1) % items
     item[:items] = rng.permutation(items)[: len(item[:items])]
-    time = np.sort(rng.integers(0, 10**12, (users, EVENTS_PER_USER)), axis=1).ravel()
+    time = np.sort(rng.integers(0, 10**12, (users, events_per_user)), axis=1).ravel()
     now = np.full(events, -1)
     rating = rng.integers(1, 6, events).astype(np.float32)
     bought = (rng.random(events) < 0.3).astype(np.float32)
@@ -111,6 +121,10 @@ def make_system(log: EventLog, folder: Path, *, seed: int) -> System:
         order=Order.of(scorer.ranker, {"retrieval": 1.0, "rating": 0.5, "purchase": 1.0}),
         candidates=config.candidates,
         repeats=False,
+        filterable=(
+            FeatureConfig(name="category", kind="categories", filterable=True),
+            FeatureConfig(name="price", kind="numeric", filterable=True),
+        ),
     )
 
 
@@ -218,10 +232,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--events-per-user", type=int, default=EVENTS_PER_USER)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     make_bundle(
-        asked.folder, items=asked.items, users=asked.users, seed=asked.seed, console=Console()
+        asked.folder,
+        items=asked.items,
+        users=asked.users,
+        seed=asked.seed,
+        console=Console(),
+        events_per_user=asked.events_per_user,
     )
 
 

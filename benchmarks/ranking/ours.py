@@ -1,0 +1,164 @@
+"""Tandem's ranker as contenders: as it is by default, one task at a time, and other choices."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ranking.contender import Answers, Contender, Fitted
+from benchmarks.ranking.problem import Part, Problem
+from interactions.candidates import Exposures
+from interactions.config import TaskConfig
+from interactions.split import RANKING, RETRIEVAL
+from ranking.config import RankingConfig
+from ranking.model import RETRIEVAL as CHOICE
+from ranking.ordering import choose_order
+from ranking.scoring import Order, Scorer, readable
+from ranking.training import Examples, fit_ranker
+from tandem.data import Data
+from tandem.system import ranker_inputs
+
+_NEXT_TO_NOTHING = 1e-6
+"""Weight of the retrieval task, which every ranker has, where another is learned alone."""
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A ranker with its order."""
+
+    scorer: Scorer
+    order: Order
+    rows: int
+
+    def answer(self, part: Part) -> Answers:
+        """Order the part's candidates and predict its exposures."""
+        lists, shown = part.candidates, part.exposures
+        found = self.scorer.predict(lists.queries, lists.item, lists.retrieval_score)
+        alone = self.scorer.predict(
+            shown.queries, shown.queries.item[:, np.newaxis], shown.retrieval_score[:, np.newaxis]
+        )
+        tasks = {t: c for t, c in self.scorer.ranker.tasks.items() if t != CHOICE}
+        return Answers(
+            order=self.order.score(found).numpy(),
+            choice=found[CHOICE],
+            tasks={t: readable(c, alone[t][:, 0]).numpy() for t, c in tasks.items()},
+            served={t: readable(c, found[t]).numpy() for t, c in tasks.items()},
+        )
+
+
+def _train(
+    problem: Problem, tasks: Mapping[str, TaskConfig], config: RankingConfig, *, seed: int
+) -> _Trained:
+    """Train as `tandem fit` trains the ranker that it ships."""
+    changes = {"tasks": dict(tasks), "ranking": config}
+    data = Data(
+        problem.data.log, problem.data.windows, problem.data.config.model_copy(update=changes)
+    )
+    now = data.past(RETRIEVAL, RANKING)
+    training, validation = (
+        Examples(part.candidates, _of_tasks(part.exposures, tasks), past)
+        for part, past in (
+            (problem.training, data.past(RETRIEVAL)), (problem.validation, now),
+        )
+    )  # fmt: skip
+    encoded = problem.encoded
+    with tempfile.TemporaryDirectory() as folder:
+        ranker, progression = fit_ranker(
+            ranker_inputs(data, encoded),
+            training,
+            validation=validation,
+            histories=data.histories,
+            context=encoded.context,
+            config=config,
+            folder=Path(folder) / "ranker",
+            seed=seed,
+        )
+    ranker.past.replace(now)
+    scorer = Scorer(ranker, histories=data.histories, context=encoded.context)
+    lists = validation.candidates
+    found = scorer.predict(lists.queries, lists.item, lists.retrieval_score)
+    weights = None if config.order == "auto" else config.order
+    cells = int((training.candidates.item >= 0).sum()) + len(training.exposures)
+    order = choose_order(ranker, lists, found, weights=weights, seed=seed)
+    return _Trained(scorer, order, cells * progression.epoch)
+
+
+def _of_tasks(exposures: Exposures, tasks: Mapping[str, TaskConfig]) -> Exposures:
+    """Leave out labels of other tasks, and exposures that have no other label."""
+    labels = {task: values for task, values in exposures.labels.items() if task in tasks}
+    some = np.zeros(len(exposures), bool)
+    for values in labels.values():
+        some |= ~np.isnan(values)
+    queries, score = exposures.queries.take(some), exposures.retrieval_score[some]
+    return Exposures(queries, score, {task: values[some] for task, values in labels.items()})
+
+
+def _config(problem: Problem, changes: Mapping[str, Any], *, quick: bool) -> RankingConfig:
+    content = problem.data.config.ranking.model_dump() | dict(changes)
+    if quick:
+        content["schedule"] |= {"max_epochs": 2}
+    return RankingConfig.model_validate(content)
+
+
+def _joint(changes: Mapping[str, Any]) -> Any:
+    def fit(problem: Problem, seed: int, quick: bool) -> Fitted:
+        started = time.perf_counter()
+        config = _config(problem, changes, quick=quick)
+        trained = _train(problem, problem.data.config.trained_tasks, config, seed=seed)
+        notes = {"order": dict(trained.order.weights)}
+        return Fitted(trained.answer, time.perf_counter() - started, trained.rows, notes)
+
+    return fit
+
+
+def _fit_single_tasks(problem: Problem, seed: int, quick: bool) -> Fitted:
+    """One ranker per task, each of the default shape; each answers for its own task alone."""
+    started = time.perf_counter()
+    config = _config(problem, {}, quick=quick)
+    tasks = problem.data.config.trained_tasks
+    trained = {CHOICE: _train(problem, {CHOICE: tasks[CHOICE]}, config, seed=seed)}
+    faint = tasks[CHOICE].model_copy(update={"weight": _NEXT_TO_NOTHING})
+    for task in tasks.keys() - {CHOICE}:
+        alone = tasks[task].model_copy(update={"given": None})
+        trained[task] = _train(problem, {CHOICE: faint, task: alone}, config, seed=seed)
+
+    def answer(part: Part) -> Answers:
+        result = trained[CHOICE].answer(part)
+        for task, one in trained.items():
+            if task != CHOICE:
+                own = one.answer(part)
+                result = replace(
+                    result,
+                    tasks={**result.tasks, task: own.tasks[task]},
+                    served={**result.served, task: own.served[task]},
+                )
+        return result
+
+    rows = sum(one.rows for one in trained.values())
+    return Fitted(answer, time.perf_counter() - started, rows)
+
+
+def _variant(title: str, note: str, **changes: Any) -> Contender:
+    return Contender(title, note, _joint(changes), seeded=True, changes=changes)
+
+
+OURS = _variant("Tandem", "the defaults, trained as `tandem fit` trains the ranker that it ships")
+SINGLE_TASK = Contender(
+    "Tandem, single tasks",
+    "a ranker of the default shape for each task, learned alone; the order is that of the "
+    "retrieval task's",
+    _fit_single_tasks,
+    seeded=True,
+)
+SHARED_BOTTOM = _variant("shared bottom", "experts: shared_bottom", experts="shared_bottom")
+MMOE = _variant("MMoE", "experts: mmoe", experts="mmoe")
+PLE = _variant("PLE", "experts: ple", experts="ple")
+UNCERTAINTY = _variant("uncertainty weighting", "balance: uncertainty", balance="uncertainty")
+GRADNORM = _variant("GradNorm", "balance: gradnorm", balance="gradnorm")
+PCGRAD = _variant("PCGrad", "balance: pcgrad", balance="pcgrad")

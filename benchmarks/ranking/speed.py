@@ -1,0 +1,279 @@
+"""How fast the ranker is, as ratios measured in one run on the generated marketplace.
+
+What a scored candidate costs against its matrix products alone; what sharing the query's side
+saves; how fast it trains against the same model fed by strings. Both sides of a ratio take turns,
+so that a busy machine slows both; the ratio of their medians is what to read.
+
+    python -m benchmarks.ranking.speed --out FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.retrieval.datasets import prepare
+from features.backend import tf
+from features.entities import EntityEncoders
+from interactions.candidates import Candidates, Exposures
+from interactions.queries import Queries
+from interactions.split import RANKING, RETRIEVAL
+from ranking.batches import Batches, Examples
+from ranking.config import RankingConfig
+from ranking.model import Ranker, RankerInputs, Request
+from ranking.objective import Objective
+from ranking.scoring import Scorer
+from tandem.data import ITEM_ID, USER_ID, Data, Encoded, encode
+from training.optimizer import adam, apply_gradients
+
+CANDIDATES = 200
+
+
+@dataclass(frozen=True)
+class World:
+    """A marketplace, encoded, with the ranker's examples; retrieval scores are random."""
+
+    data: Data
+    encoded: Encoded
+    folder: Path
+    examples: Examples
+
+    def ranker(self, config: RankingConfig) -> Ranker:
+        """Make an untrained ranker: its speed does not depend on its weights."""
+        counted = self.data.statistics(RETRIEVAL)
+        inputs = RankerInputs(
+            users=self.encoded.users,
+            items=self.encoded.items,
+            context=self.encoded.context.specs,
+            item_id=ITEM_ID,
+            user_id=USER_ID,
+            tasks=self.data.config.trained_tasks,
+            label_mean=counted.label_mean,
+            label_std=counted.label_std,
+            label_range=counted.label_range,
+        )
+        return Ranker(inputs, config, self.examples.past)
+
+    def scorer(self, ranker: Ranker) -> Scorer:
+        """Ask `ranker` with the histories and contexts of the log."""
+        return Scorer(ranker, histories=self.data.histories, context=self.encoded.context)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Two ways that took turns."""
+
+    name: str
+    slow: float
+    """Median seconds."""
+    fast: float
+    """Median seconds."""
+    bar: str
+
+    def row(self) -> str:
+        """Return a line of the table."""
+        slow, fast = (f"{seconds * 1e3:.2f}" for seconds in (self.slow, self.fast))
+        return f"| {self.name} | {slow} | {fast} | {self.slow / self.fast:.2f} | {self.bar} |"
+
+
+def world(name: str, folder: Path, *, seed: int) -> World:
+    """Generate and encode a marketplace of `benchmarks.retrieval.datasets` in `folder`."""
+    data = prepare(name, folder, console=Console(quiet=True)).data
+    rng = np.random.default_rng(seed)
+    past = data.windows.rows(RETRIEVAL)
+    features = folder / "features"
+    encoded = encode(data, past, folder=features)
+    asked = data.queries(RANKING)
+    size = (len(asked), data.config.ranking.negatives)
+    others = rng.integers(0, len(data.log.item_ids), size).astype(np.int32)
+    items = np.concatenate([asked.item[:, np.newaxis], others], axis=1)
+    scores = rng.normal(size=items.shape).astype(np.float32)
+    rows = data.windows.rows(RANKING)
+    rows, log = rows[data.log.exposure[rows]], data.log
+    shown = Queries(rows, log.user[rows], log.time[rows], log.item[rows])
+    labels = {task: values[rows] for task, values in data.labels(RANKING).items()}
+    exposures = Exposures(shown, rng.normal(size=len(rows)).astype(np.float32), labels)
+    table = Candidates(asked, items, scores, np.zeros_like(scores))
+    return World(data, encoded, features, Examples(table, exposures, data.past(RETRIEVAL)))
+
+
+def scoring_ratio(
+    given: World, config: RankingConfig, *, queries: int, rounds: int, name: str, bar: str
+) -> Ratio:
+    """Compare a call for `queries` x 200 candidates with its matrix products alone."""
+    ranker = given.ranker(config)
+    feeds = _request(given, ranker, queries=queries)
+    call = tf.compat.v1.wrap_function(_call(ranker), [_spec(value) for value in feeds])
+    products = [
+        operation
+        for operation in call.graph.get_operations()
+        if operation.type in ("MatMul", "BatchMatMulV2")
+    ]
+    operands = call.prune(call.inputs[: len(feeds)], [list(one.inputs) for one in products])(*feeds)
+
+    @tf.function
+    def alone(operands: list[list[tf.Tensor]]) -> list[tf.Tensor]:
+        return [
+            tf.linalg.matmul(
+                *pair,
+                transpose_a=_flag(operation, "transpose_a", "adj_x"),
+                transpose_b=_flag(operation, "transpose_b", "adj_y"),
+            )
+            for operation, pair in zip(products, operands, strict=True)
+        ]
+
+    whole = tf.function(_call(ranker))
+    taken = medians({"whole": lambda: whole(*feeds), "alone": lambda: alone(operands)}, rounds)
+    return Ratio(f"{name}, {queries} x {CANDIDATES}", taken["whole"], taken["alone"], bar)
+
+
+def sharing_ratio(
+    given: World, config: RankingConfig, *, queries: int, rounds: int, name: str
+) -> Ratio:
+    """Compare requests of 200 candidates with 200 times as many of one candidate each."""
+    ranker = given.ranker(config)
+    shared = _request(given, ranker, queries=queries)
+    repeated = [tf.repeat(value, CANDIDATES, axis=0) for value in shared[:-2]]
+    # [B, 200] -> [B * 200, 1]
+    repeated += [tf.reshape(value, [-1, 1]) for value in shared[-2:]]
+    call = tf.function(_call(ranker))
+    taken = medians({"repeated": lambda: call(*repeated), "shared": lambda: call(*shared)}, rounds)
+    what = f"query side repeated, not shared, {name}, {queries} x {CANDIDATES}"
+    return Ratio(what, taken["repeated"], taken["shared"], ">= 3")
+
+
+def training_ratio(given: World, config: RankingConfig, *, rounds: int) -> Ratio:
+    """Compare a training step on encoded tables with one whose items come as strings."""
+    ranker = given.ranker(config)
+    scorer = given.scorer(ranker)
+    batches = Batches(given.examples, scorer, config=config, seed=0)
+    objective, weights = Objective(ranker), ranker.trainable_variables
+    optimizer = adam(weights, config=config.schedule, steps=10_000)
+
+    @tf.function(reduce_retracing=True)
+    def update(batch: Mapping[str, Any], seed: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            total = objective.total(objective(batch, seed))
+        apply_gradients(optimizer, tape, total, weights, config=config.schedule)
+        return total
+
+    strings = _Strings(given)
+    lists, pages = np.arange(config.batch_queries), np.arange(config.batch_queries)
+
+    def step() -> tf.Tensor:
+        return update(batches.batch(lists, pages), tf.constant([0, 0]))
+
+    def step_of_strings() -> tf.Tensor:
+        batch = batches.batch(lists, pages)
+        for part in batch.values():
+            strings.encode(part["items"].numpy(), part["history"].numpy())
+        return update(batch, tf.constant([0, 0]))
+
+    taken = medians({"strings": step_of_strings, "tables": step}, rounds)
+    return Ratio("a training step fed by strings", taken["strings"], taken["tables"], ">= 3")
+
+
+class _Strings:
+    """Encodes the items of a batch from their raw columns, as the serving graph would."""
+
+    def __init__(self, given: World) -> None:
+        log = given.data.log
+        encoders = EntityEncoders.load(given.folder / "items")
+        table = log.item_table.append_column(ITEM_ID, [log.item_ids.tolist()])
+        self._raw = {
+            name: value.numpy() if isinstance(value, tf.Tensor) else value
+            for name, value in encoders.raw(table).items()
+        }
+        self._encode = tf.function(encoders, reduce_retracing=True)
+
+    def encode(self, *rows: np.ndarray) -> None:
+        """Look up every item of `rows`, as often as it stands there."""
+        wanted = np.maximum(np.concatenate([one.ravel() for one in rows]), 0)
+        self._encode({name: tf.constant(values[wanted]) for name, values in self._raw.items()})
+
+
+def medians(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return each function's median seconds; they take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for number in range(rounds + 2):
+        for name, function in functions.items():
+            begin = time.perf_counter()
+            function()
+            if number > 1:  # the first ones trace and warm up
+                taken[name].append(time.perf_counter() - begin)
+    return {name: float(np.median(seconds)) for name, seconds in taken.items()}
+
+
+def _request(given: World, ranker: Ranker, *, queries: int) -> list[tf.Tensor]:
+    """Users, history, context in the order of its names, candidates and scores."""
+    rng = np.random.default_rng(0)
+    asked = given.examples.candidates.queries.take(np.arange(queries))
+    inputs: dict[str, Any] = given.scorer(ranker).inputs(asked, asked.row)
+    items = rng.integers(0, len(given.data.log.item_ids), (queries, CANDIDATES)).astype(np.int32)
+    scores = rng.normal(size=items.shape).astype(np.float32)
+    context = [inputs["context"][spec.name] for spec in ranker.inputs.context]
+    return [inputs["users"], inputs["history"], *context, tf.constant(items), tf.constant(scores)]
+
+
+def _call(ranker: Ranker) -> Callable[..., list[tf.Tensor]]:
+    names = [spec.name for spec in ranker.inputs.context]
+
+    def call(users: tf.Tensor, history: tf.Tensor, *rest: tf.Tensor) -> list[tf.Tensor]:
+        context = dict(zip(names, rest[:-2], strict=True))
+        return list(ranker(Request(users, history, context, *rest[-2:])).values())
+
+    return call
+
+
+def _spec(value: tf.Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec(value.shape, value.dtype)
+
+
+def _flag(operation: Any, *names: str) -> bool:
+    return any(operation.get_attr(name) for name in names if name in operation.node_def.attr)
+
+
+def main() -> None:
+    """Print a Markdown table, and write it into the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--dataset", default="marketplace", choices=("marketplace", "quick"))
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    given = world(options.dataset, options.out / options.dataset, seed=options.seed)
+    dcn = RankingConfig(history_model="mean")
+    attention = RankingConfig(history_model="target_attention")
+    rows = ["| compared | slow, ms | fast, ms | ratio | bar |", "|---|---|---|---|---|"]
+    print("\n".join(rows), flush=True)
+
+    def tell(ratio: Ratio) -> None:
+        rows.append(ratio.row())
+        print(rows[-1], flush=True)
+
+    for queries in (1, 32):
+        for name, config, bar in (
+            ("DCN-v2 over its products", dcn, "<= 2"),
+            ("target attention over its products", attention, "<= 4"),
+        ):
+            tell(
+                scoring_ratio(
+                    given, config, queries=queries, rounds=options.rounds, name=name, bar=bar
+                )
+            )
+    for name, config in (("DCN-v2", dcn), ("target attention", attention)):
+        for queries in (1, 32):
+            tell(sharing_ratio(given, config, queries=queries, rounds=options.rounds, name=name))
+    tell(training_ratio(given, attention, rounds=options.rounds))
+    (options.out / "speed.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

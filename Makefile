@@ -6,7 +6,7 @@ PACKAGES := tandem serving batch export retrieval ranking training evaluation fe
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all benchmark-retrieval check audit format lock clean
+.PHONY: help demo test test-all benchmark-retrieval benchmark-ranking check audit format lock clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test-all: .venv/installed  ## the tests, with the slow ones
 
 benchmark-retrieval: .venv/installed  ## compare the retriever with its baselines on every data set, hours, into runs/benchmarks
 	$(BIN)/python -m benchmarks.retrieval.compare
+
+benchmark-ranking: .venv/installed  ## compare the ranker with its baselines and variants on every data set, hours, into runs/benchmarks
+	$(BIN)/python -m benchmarks.ranking.compare
 
 check: .venv/installed  ## format, lint, types and import contracts, as CI runs them
 	$(BIN)/ruff format --check .

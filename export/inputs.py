@@ -28,8 +28,8 @@ ONLY, NEVER, AT_MOST = "only_", "never_", "at_most_"
 """Before the name of a filterable category."""
 LEAST, MOST = "min_", "max_"
 """Before the name of a filterable number."""
-CONTEXT = "context_"
-"""Before the name of a feature of the request."""
+CONTEXT, USER = "context_", "user_"
+"""Before the name of a feature of the request, and of one of its user."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class RequestReader:
             lambda: _chosen(given, self._past(values, time), query.past),
             lambda: query.past,
         )
-        query = query._replace(time=time, past=past)
+        query = self._about_user(query._replace(time=time, past=past), values)
         encoders = self._recommender.context_encoders
         if encoders is None:
             return query
@@ -143,6 +143,15 @@ class RequestReader:
         return query._replace(
             retriever_context=encoders.retriever(raw), ranker_context=encoders.ranker(raw)
         )
+
+    def _about_user(self, query: Query, values: Mapping[str, tf.Tensor]) -> Query:
+        encoders = self._recommender.user_encoders
+        if encoders is None:
+            return query
+        raw = {spec.name: values[USER + plain(spec.name)] for spec in encoders.ranker.specs}
+        given = {name: _says(value) for name, value in raw.items()}
+        retriever, ranker = self._recommender.about(query.users, raw, given)
+        return query._replace(retriever_about=retriever, ranker_about=ranker)
 
     def _past(self, values: Mapping[str, tf.Tensor], now: tf.Tensor) -> Past:
         """Read the histories; unknown items are left out, missing times are now."""
@@ -222,15 +231,24 @@ def _inputs(system: System, widths: RequestConfig) -> Iterator[Input]:
             yield Input(NEVER + name, tf.string, (widths.values,), "")
             yield Input(AT_MOST + name, tf.int32, (), 0)
     if system.context_encoders is not None:
-        yield from map(_context, system.context_encoders.ranker.specs)
+        yield from (_feature(CONTEXT, spec) for spec in system.context_encoders.ranker.specs)
+    if system.user_encoders is not None:
+        yield from (_feature(USER, spec) for spec in system.user_encoders.ranker.specs)
 
 
-def _context(spec: FeatureSpec) -> Input:
+def _feature(prefix: str, spec: FeatureSpec) -> Input:
+    name = prefix + plain(spec.name)
     if spec.kind == "numeric":
-        return Input(CONTEXT + plain(spec.name), tf.float32, (), float("nan"))
+        return Input(name, tf.float32, (), float("nan"))
     if spec.kind == "vector":
-        return Input(CONTEXT + plain(spec.name), tf.float32, (spec.width,), float("nan"))
-    return Input(CONTEXT + plain(spec.name), tf.string, (), "")
+        return Input(name, tf.float32, (spec.width,), float("nan"))
+    return Input(name, tf.string, (), "")
+
+
+def _says(raw: tf.Tensor) -> tf.Tensor:
+    """Say which rows of a feature, [B] or [B, width], hold anything, [B] bool."""
+    something = raw != "" if raw.dtype == tf.string else tf.math.is_finite(raw)
+    return something if len(raw.shape) == 1 else tf.reduce_all(something, axis=1)
 
 
 def _chosen(given: tf.Tensor, first: Past, second: Past) -> Past:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from export.filterable import filterable_columns
 from export.identifiers import Identifiers
-from export.rules import Seen, Together
+from export.rules import Together
 from export.system import LOWEST, System
 from export.user_state import Past, UserState
 from features.backend import tf
 from features.entities import EncodedTable
 from ranking.model import Request
 from ranking.scoring import readable
-from retrieval.index import Filter, Index
+from retrieval.index import Filter, Index, Without
 from retrieval.search import now_of
 from retrieval.standard_scores import Standardise
 
@@ -33,6 +33,9 @@ class Query(NamedTuple):
     """Context as the retriever encodes it, by feature, [B] or [B, width]."""
     ranker_context: Mapping[str, tf.Tensor]
     """The same as the ranker encodes it."""
+    retriever_about: Mapping[str, tf.Tensor] | None = None
+    """What the request itself says of the user, as `retriever_context`; None asks the tables."""
+    ranker_about: Mapping[str, tf.Tensor] | None = None
 
 
 class Candidates(NamedTuple):
@@ -75,7 +78,8 @@ class Recommender:
         self.columns = filterable_columns(
             system.filterable, system.log.item_table, padded=self.exact.padded
         )
-        self.context_encoders, self.repeats = system.context_encoders, system.repeats
+        self.context_encoders, self.user_encoders = system.context_encoders, system.user_encoders
+        self.repeats = system.repeats
         self.state = UserState(system)
         self._ranker, self._order = system.ranker, system.order
         self._standardise = Standardise(system.searcher.moments)
@@ -91,9 +95,24 @@ class Recommender:
     def tables(self) -> list[tf.Module]:
         """What holds the lookup tables of the graph, to be saved with it."""
         held = [self.users.table, self.items.table]
-        if self.context_encoders is not None:
-            held += [self.context_encoders.retriever, self.context_encoders.ranker]
+        for encoders in (self.context_encoders, self.user_encoders):
+            if encoders is not None:
+                held += [encoders.retriever, encoders.ranker]
         return held
+
+    def about(
+        self, users: tf.Tensor, raw: Mapping[str, tf.Tensor], given: Mapping[str, tf.Tensor]
+    ) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
+        """Encode what requests say of users [B] int32, and the tables where they say nothing.
+
+        `raw` by feature, [B] or [B, width], as `user_encoders` take it; `given` by feature, [B]
+        bool. Returns it as the retriever and as the ranker encode it.
+        """
+        assert self.user_encoders is not None, "there are no features of users to encode"
+        return (
+            _said(self.retriever.users(users), self.user_encoders.retriever(raw), given),
+            _said(self._ranker.users(users), self.user_encoders.ranker(raw), given),
+        )
 
     def recommend(self, user_id: tf.Tensor, *, candidates: int, k: int) -> Ranked:
         """Answer requests of users [B] string with their best `k` of `candidates` items."""
@@ -123,6 +142,7 @@ class Recommender:
             query.users,
             query.retriever_context,
             query.time,
+            about=query.retriever_about,
         )
 
     def item_vectors(self, rows: tf.Tensor) -> tf.Tensor:
@@ -138,7 +158,7 @@ class Recommender:
 
     def unseen(self, query: Query) -> Filter:
         """Let through what the users have not chosen before, or everything where that repeats."""
-        return Together(() if self.repeats else (Seen(self.state.seen(query.users)),))
+        return Together(() if self.repeats else (Without(self.state.seen(query.users)),))
 
     def retrieve(self, vectors: tf.Tensor, rules: Filter, *, k: int) -> Candidates:
         """Find the best `k` items that `rules` let through, and standardise their scores."""
@@ -157,7 +177,14 @@ class Recommender:
         """
         history = query.past.latest(self._ranker.config.history).items
         predictions = self._ranker(
-            Request(query.users, history, query.ranker_context, candidates.item, candidates.score)
+            Request(
+                query.users,
+                history,
+                query.ranker_context,
+                candidates.item,
+                candidates.score,
+                query.ranker_about,
+            )
         )
         shown = {
             task: readable(self._ranker.tasks[task], value) for task, value in predictions.items()
@@ -176,6 +203,20 @@ class Recommender:
             for place, task in enumerate(sorted(self._ranker.tasks))
         ]
         return tf.add_n(parts)
+
+
+def _said(
+    table: Mapping[str, tf.Tensor],
+    said: Mapping[str, tf.Tensor],
+    given: Mapping[str, tf.Tensor],
+) -> dict[str, tf.Tensor]:
+    """Take each feature of a row from `said` where it is `given`, else from the `table`."""
+    return dict(table) | {
+        name: tf.where(
+            tf.reshape(given[name], [-1] + [1] * (len(value.shape) - 1)), value, table[name]
+        )
+        for name, value in said.items()
+    }
 
 
 def top_k(ranked: Ranked, *, k: int) -> Ranked:

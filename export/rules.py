@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from export.filterable import NO_VALUE, CategoryColumn
 from features.backend import tf
-from retrieval.index import NOTHING, Filter, among, exclude
+from retrieval.index import NOTHING, Filter
 
 
 class Together(NamedTuple):
@@ -31,21 +31,6 @@ class Together(NamedTuple):
         for one in self.filters:
             passed &= one.passes(items)
         return passed
-
-
-class Seen(NamedTuple):
-    """What the users chose before."""
-
-    items: tf.RaggedTensor
-    """[B, ragged] int32 item rows."""
-
-    def mask(self, scores: tf.Tensor) -> tf.Tensor:
-        """Return `scores` [B, N] float32 without the items."""
-        return exclude(scores, self.items)
-
-    def passes(self, items: tf.Tensor) -> tf.Tensor:
-        """Say which item rows [B, n] int32 are not among them, [B, n] bool."""
-        return tf.logical_not(among(items, self.items))
 
 
 class Excluded(NamedTuple):

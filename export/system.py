@@ -26,8 +26,8 @@ LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True)
-class ContextEncoders:
-    """How each stage encodes the context that a request brings."""
+class RequestEncoders:
+    """How each stage encodes the features that a request brings."""
 
     retriever: EntityEncoders
     ranker: EntityEncoders
@@ -50,8 +50,10 @@ class System:
     """Whether items that a user has chosen before may be recommended again."""
     filterable: tuple[FeatureConfig, ...] = ()
     """Columns of the log's item table that requests may filter by."""
-    context_encoders: ContextEncoders | None = None
+    context_encoders: RequestEncoders | None = None
     """None where requests bring no context: then every query has the blank one."""
+    user_encoders: RequestEncoders | None = None
+    """None where users have no features but their ids."""
 
     @property
     def ranker(self) -> Ranker:

@@ -121,6 +121,11 @@ class EntityEncoders(tf.Module):
                 encoders.append(_ENCODERS[feature.kind](feature, **state))
         return cls(encoders, folder)
 
+    def without(self, name: str) -> EntityEncoders:
+        """Return the encoders of all features but `name`."""
+        others = [encoder for own, encoder in self._encoders.items() if own != name]
+        return EntityEncoders(others, self._folder)
+
     @property
     def specs(self) -> tuple[FeatureSpec, ...]:
         """What each encoded feature looks like, in order."""

@@ -51,3 +51,5 @@ class Request:
     """[B, C] int32 item rows, -1 where there are fewer."""
     retrieval_score: tf.Tensor
     """[B, C] float32, standardised."""
+    about: Mapping[str, tf.Tensor] | None = None
+    """What is known of the users, by feature, encoded; the table's where left out."""

@@ -41,7 +41,7 @@ class Ranker(tf.Module):
         self.config, self.tasks = config, dict(inputs.tasks)
         self.inputs = inputs
         self._items = EntityTable(inputs.items, name="ranker_items")
-        self._users = EntityTable(inputs.users, name="ranker_users")
+        self.users = EntityTable(inputs.users, name="ranker_users")
         self.past = past
         content = [spec for spec in inputs.items.specs if spec.name != inputs.item_id]
         self._content_specs = tuple(content)
@@ -131,7 +131,8 @@ class Ranker(tf.Module):
         count = tf.reduce_sum(mask, axis=1, keepdims=True)
         parts = [mean, self.past.user(request.users), tf.math.log1p(count)]
         if self._about is not None:
-            parts.append(self._about(self._users(request.users)))
+            about = self.users(request.users) if request.about is None else request.about
+            parts.append(self._about(about))
         if self._context is not None:
             context = self._context(request.context)
             parts.append(dropout(context, self.config.dropout, seed, salt=13))

@@ -52,7 +52,7 @@ class Retriever(tf.Module):
             self.history_items = self._item_tower(inputs.item_id, "history_items")
         self.history: Any = history_encoder(config)
         self.query_tower: Any = QueryTower(
-            self.users,
+            inputs.users.specs,
             inputs.context,
             id_name=inputs.user_id,
             has_times=inputs.has_times,
@@ -121,6 +121,7 @@ class Retriever(tf.Module):
         context: Mapping[str, tf.Tensor],
         time: tf.Tensor,
         window: tf.Tensor | None = None,
+        about: Mapping[str, tf.Tensor] | None = None,
     ) -> tf.Tensor:
         """Embed queries.
 
@@ -132,6 +133,7 @@ class Retriever(tf.Module):
             context: by feature, [B] or [B, width], encoded.
             time: [B] int64, when the query is asked.
             window: [B] int32, the history of each query; None where each has its own, W = B.
+            about: what is known of the users, as `users` encodes it; the table's where left out.
 
         Returns:
             [B, D + 1] float; its product with an item's embedding is the score.
@@ -141,7 +143,8 @@ class Retriever(tf.Module):
         encoded = tf.gather_nd(states, tf.stack([window, count], axis=1))
         last = tf.maximum(count - 1, 0)
         previous = tf.gather_nd(history_time, tf.stack([window, last], axis=1))
-        asked = Asked(users, context, time, previous, count > 0)
+        about = self.users(users) if about is None else about
+        asked = Asked(about, context, time, previous, count > 0)
         vector = self.query_tower(encoded, asked)
         return tf.concat([vector, tf.ones_like(vector[:, :1])], axis=1)
 
@@ -160,7 +163,8 @@ class Retriever(tf.Module):
         states = self.history.states(tf.gather(seen, batch["sequence"]), times, seed)
         # [W, L + 1, D] -> [Q, D], the states before the targets
         history = tf.gather(tf.reshape(states, [-1, states.shape[-1]]), batch["state"])
-        asked = Asked(batch["user"], context, batch["time"], batch["previous"], batch["known"])
+        about = self.users(batch["user"])
+        asked = Asked(about, context, batch["time"], batch["previous"], batch["known"])
         queries = self.query_tower(history, asked, seed=seed)
         rows = tf.gather(batch["items"], batch["candidates"])
         trend = tf.einsum("sfc,f->sc", tf.gather(self._trend, rows, axis=2), self._trend_weight)

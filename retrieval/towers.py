@@ -78,8 +78,8 @@ class CandidateTower(tf.keras.layers.Layer):
 class Asked(NamedTuple):
     """What a query says beside its history; all leading dimensions are those of the queries."""
 
-    users: tf.Tensor
-    """[...] int32 user rows; -1 is unknown."""
+    about: Mapping[str, tf.Tensor]
+    """What is known of the users, ids included, by feature, [...] or [..., width], encoded."""
     context: Mapping[str, tf.Tensor]
     """By feature, [...] or [..., width], encoded."""
     time: tf.Tensor
@@ -99,7 +99,7 @@ class QueryTower(tf.keras.layers.Layer):
 
     def __init__(
         self,
-        users: EntityTable,
+        users: Sequence[FeatureSpec],
         context: Sequence[FeatureSpec],
         *,
         id_name: str,
@@ -107,9 +107,9 @@ class QueryTower(tf.keras.layers.Layer):
         config: RetrievalConfig,
     ) -> None:
         super().__init__(name="query_tower")
-        self._users, self._id_name, self._config = users, id_name, config
-        ids = next(spec for spec in users.specs if spec.name == id_name)
-        about = [spec for spec in users.specs if spec.name != id_name]
+        self._id_name, self._config = id_name, config
+        ids = next(spec for spec in users if spec.name == id_name)
+        about = [spec for spec in users if spec.name != id_name]
         dim = config.feature_dim
         self._id = None
         if config.use_user_id:
@@ -142,15 +142,14 @@ class QueryTower(tf.keras.layers.Layer):
             asked: the rest of the query.
             seed: [2] int32 turns dropout on.
         """
-        features = self._users(asked.users)
         vector = self._mix(history)
-        others = self._others(features, asked, seed)
+        others = self._others(asked, seed)
         if others:
             hidden = self._hidden(tf.concat([history, *others], axis=-1))
             vector += self._out(dropout(hidden, self._config.dropout, seed, salt=4))
         if self._id is not None:
             rate, unknown = self._config.id_dropout, self._id.input_dim - 1
-            ids = hide_ids(features[self._id_name], rate, seed, unknown=unknown, salt=5)
+            ids = hide_ids(asked.about[self._id_name], rate, seed, unknown=unknown, salt=5)
             vector += self._id(ids)
         return tf.math.l2_normalize(vector, axis=-1) * tf.exp(self._log_scale)
 
@@ -158,13 +157,11 @@ class QueryTower(tf.keras.layers.Layer):
         """Scale the query vectors by `factor`, from now on."""
         self._log_scale.assign_add(math.log(factor))
 
-    def _others(
-        self, features: Mapping[str, tf.Tensor], asked: Asked, seed: tf.Tensor | None
-    ) -> list[tf.Tensor]:
+    def _others(self, asked: Asked, seed: tf.Tensor | None) -> list[tf.Tensor]:
         """Embed what is known beside the history."""
         others = []
         if self._about is not None:
-            others.append(self._about(features))
+            others.append(self._about(asked.about))
         if self._context is not None:
             others.append(dropout(self._context(asked.context), self._config.dropout, seed, salt=3))
         if self._moment is not None:

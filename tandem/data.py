@@ -122,6 +122,8 @@ class Encoded:
     """By log row; the last row is the context of a request that carries none."""
     context_encoders: EntityEncoders | None
     """What made it; None where events have no features."""
+    user_encoders: EntityEncoders | None
+    """What made the features of users, without their ids; None where they have no features."""
     trends: Trends
     has_times: bool
 
@@ -146,31 +148,34 @@ def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
     """
     log, config = data.log, data.config.data
     context_encoders = _context_encoders(data, rows, folder=folder / "context")
+    user_encoders, users = _encode_entity(
+        data,
+        USER_ID,
+        config.user_features,
+        log.user_table,
+        log.user_ids,
+        log.user[rows],
+        folder=folder / "users",
+    )
+    _, items = _encode_entity(
+        data,
+        ITEM_ID,
+        config.item_features,
+        log.item_table,
+        log.item_ids,
+        log.item[rows],
+        folder=folder / "items",
+    )
     return Encoded(
-        users=_encode_entity(
-            data,
-            USER_ID,
-            config.user_features,
-            log.user_table,
-            log.user_ids,
-            log.user[rows],
-            folder=folder / "users",
-        ),
-        items=_encode_entity(
-            data,
-            ITEM_ID,
-            config.item_features,
-            log.item_table,
-            log.item_ids,
-            log.item[rows],
-            folder=folder / "items",
-        ),
+        users=users,
+        items=items,
         context=(
             EncodedTable((), {})
             if context_encoders is None
             else context_encoders.encode(log.event_table)
         ),
         context_encoders=context_encoders,
+        user_encoders=user_encoders.without(USER_ID) if config.user_features else None,
         trends=Trends.of(log, _counted_rows(data, rows)),
         has_times=log.has_times,
     )
@@ -197,7 +202,7 @@ def _encode_entity(
     seen: np.ndarray,
     *,
     folder: Path,
-) -> EncodedTable:
+) -> tuple[EntityEncoders, EncodedTable]:
     columns = {feature.name: table[feature.name] for feature in features}
     everything = pa.table({id_name: pa.array(ids, pa.string()), **columns})
     counts = np.bincount(seen, minlength=len(ids))
@@ -208,7 +213,8 @@ def _encode_entity(
             features, everything, id_name=id_name, counts=counts, config=config, folder=partial
         )
 
-    return _encoders(folder, fit).encode(everything)
+    encoders = _encoders(folder, fit)
+    return encoders, encoders.encode(everything)
 
 
 def _context_encoders(data: Data, rows: np.ndarray, *, folder: Path) -> EntityEncoders | None:

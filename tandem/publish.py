@@ -11,7 +11,8 @@ from evaluation.report import Metrics
 from export.bundle import export_bundle, versions_in
 from export.description import Provenance
 from export.manifest import Bundle, RenewalEntry
-from export.system import ContextEncoders, System
+from export.system import RequestEncoders, System
+from features.entities import EntityEncoders
 from interactions.split import RANKING, RETRIEVAL, TEST, VALIDATION
 from tandem.fit import config_of, shipped_data, shipped_folder
 from tandem.forgotten import Forgotten, read_users, remember
@@ -156,13 +157,18 @@ def system_now(trained: Trained) -> System:
         candidates=data.config.ranking.candidates,
         repeats=data.repeats,
         filterable=tuple(one for one in data.config.data.item_features if one.filterable),
-        context_encoders=_context_encoders(trained),
+        context_encoders=_request_encoders(
+            trained.retriever_inputs.context_encoders, trained.ranker_inputs.context_encoders
+        ),
+        user_encoders=_request_encoders(
+            trained.retriever_inputs.user_encoders, trained.ranker_inputs.user_encoders
+        ),
     )
 
 
-def _context_encoders(trained: Trained) -> ContextEncoders | None:
-    retriever = trained.retriever_inputs.context_encoders
-    ranker = trained.ranker_inputs.context_encoders
+def _request_encoders(
+    retriever: EntityEncoders | None, ranker: EntityEncoders | None
+) -> RequestEncoders | None:
     if retriever is None or ranker is None:
         return None
-    return ContextEncoders(retriever, ranker)
+    return RequestEncoders(retriever, ranker)

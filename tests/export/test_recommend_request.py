@@ -11,7 +11,7 @@ from export.inputs import request_inputs
 from export.recommender import Recommender
 from export.saved_model import save_model
 from export.signatures import Widths, signatures
-from export.system import ContextEncoders, queries_now, recommend, rows_of
+from export.system import RequestEncoders, queries_now, recommend, rows_of
 from features.backend import tf
 from features.config import FeaturesConfig
 from features.entities import EntityEncoders
@@ -27,17 +27,24 @@ USERS = ["user 1 é", "user 7 é", "user 55 é", "nobody"]
 
 @pytest.fixture(scope="module")
 def system(trained_system, tmp_path_factory):
-    """With two filterable features, and encoders for the device that is asked from."""
-    device = [FeatureConfig(name="device", kind="categorical")]
-    encoders = [
-        EntityEncoders.fit(
-            device, trained_system.log.event_table, config=FeaturesConfig(),
-            folder=tmp_path_factory.mktemp(stage),
+    """With two filterable features, and encoders for the device asked from and users' regions."""
+
+    def encoders(name, table):
+        feature = FeatureConfig(name=name, kind="categorical")
+        return RequestEncoders(
+            *(
+                EntityEncoders.fit(
+                    [feature], table, config=FeaturesConfig(), folder=tmp_path_factory.mktemp(stage)
+                )
+                for stage in ("retriever", "ranker")
+            )
         )
-        for stage in ("retriever", "ranker")
-    ]  # fmt: skip
+
     return replace(
-        trained_system, filterable=(CATEGORY, PRICE), context_encoders=ContextEncoders(*encoders)
+        trained_system,
+        filterable=(CATEGORY, PRICE),
+        context_encoders=encoders("device", trained_system.log.event_table),
+        user_encoders=encoders("region", trained_system.log.user_table),
     )
 
 
@@ -236,6 +243,24 @@ def test_context_reaches_both_stages(ask):
     assert np.abs(found["retrieval_score"][0] - found["retrieval_score"][1]).max() > 1e-6
     assert np.abs(found["rating"][0] - found["rating"][1]).max() > 1e-6
     assert np.isfinite(found["score"]).all()
+
+
+def test_features_of_a_user_reach_both_stages(ask):
+    found = ask(["nobody"] * 3, user_region=["north", "south", ""])
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(found["retrieval_score"][one] - found["retrieval_score"][other]).max() > 1e-6
+        assert np.abs(found["rating"][one] - found["rating"][other]).max() > 1e-6
+
+
+def test_saying_what_the_tables_say_of_a_user_changes_nothing(ask, system, silent):
+    rows = {user: row for row, user in enumerate(system.log.user_ids)}
+    regions = [
+        system.log.user_table["region"][rows[user]].as_py() if user in rows else ""
+        for user in USERS
+    ]
+    found = ask(USERS, user_region=regions)
+    assert lists(found) == lists(silent)
+    np.testing.assert_allclose(found["score"], silent["score"], atol=1e-5)
 
 
 def test_explanations_come_only_where_they_are_asked_for(ask):

@@ -18,10 +18,10 @@ from export.config import RequestConfig
 from export.filterable import CategoryColumn, FilterableColumns, NumberColumn
 from export.inputs import Asked, Variety
 from export.recommender import Candidates, Query, Ranked
-from export.rules import Allowed, Excluded, Seen, Together
+from export.rules import Allowed, Excluded, Together
 from export.user_state import Past
 from features.backend import tf
-from retrieval.index import ExactIndex
+from retrieval.index import ExactIndex, Without
 
 DIM = 4
 COLOURS = ("red", "green", "blue", "grey \n é")
@@ -183,7 +183,7 @@ def batch_of(catalogue, vectors, wishes):
         ),
         rules=Together(
             (
-                Seen(tf.ragged.constant([w.seen for w in wishes], tf.int32, ragged_rank=1)),
+                Without(tf.ragged.constant([w.seen for w in wishes], tf.int32, ragged_rank=1)),
                 Excluded(rows([w.exclude for w in wishes], width)),
                 Allowed(
                     rows([w.allow or [] for w in wishes], width),

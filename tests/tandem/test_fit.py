@@ -30,7 +30,8 @@ def test_a_run_holds_what_it_should(finished):
     run = finished.folder
     for name in ("config.yaml", "metrics.json", "slices.json", "resources.json", "choices.json"):
         assert (run / name).stat().st_size > 0, name
-    assert {file.name for file in (run / "plots").iterdir()} == {"models.png", "calibration.png"}
+    plots = {file.name for file in (run / "plots").iterdir()}
+    assert plots == {"models.png", "calibration.png", "order.png"}
     for stage in ("first_retriever", "retriever", "ranker"):
         assert list((run / stage / "tensorboard").iterdir()), stage
     assert not list(run.rglob("*.partial")) + list(run.rglob("*.tmp"))

@@ -40,7 +40,7 @@ def plot_models(
         axes.invert_yaxis()  # the first model on top, as in the table
         axes.set_xlabel(column)
         axes.set_xlim(left=0)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_calibration(curves: Mapping[str, CalibrationCurve], path: Path) -> None:
@@ -61,14 +61,15 @@ def plot_calibration(curves: Mapping[str, CalibrationCurve], path: Path) -> None
         axes.plot(curve.predicted, curve.observed, marker="o", label="measured")
         axes.set(title=task, xlabel="mean prediction", ylabel="mean label")
         axes.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _or(value: float, other: float) -> float:
     return other if math.isnan(value) else value
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write `figure` to `path` as PNG; raises `UserError` where that cannot be written."""
     FigureCanvasAgg(figure)
     try:
         figure.savefig(path, format="png", dpi=120)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from interactions.errors import UserError
+from evaluation.plots import save_figure
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,4 @@ def plot_trade_offs(trade_offs: Sequence[TradeOff], path: Path) -> None:
             axes.axhline(one.least_up, color="0.5", linestyle=":")
         axes.set(title=one.name, xlabel=one.across_name, ylabel=one.up_name)
         axes.legend(fontsize="small")
-    FigureCanvasAgg(figure)
-    try:
-        figure.savefig(path, format="png", dpi=120)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); name a folder you may write to"
-        ) from error
+    save_figure(figure, path)

@@ -11,15 +11,14 @@ A run that was stopped goes on where it stood; another --out starts anew.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markdown import Markdown
 
+from benchmarks.comparing import compare_command
 from benchmarks.jobs import Job, open_results, work
 from benchmarks.ranking import contenders
 from benchmarks.ranking.contender import Contender
@@ -29,7 +28,6 @@ from benchmarks.ranking.report import as_json, markdown, plot
 from benchmarks.ranking.results import Comparison, compare
 from benchmarks.retrieval import datasets
 from benchmarks.retrieval.machine import machine, machine_lines
-from interactions.errors import UserError
 from ranking.config import RankingConfig
 
 DATA = ("marketplace", "ml-latest-small", "amazon-electronics", "complete-journey")
@@ -104,38 +102,14 @@ def _write(comparisons: Sequence[Comparison], *, out: Path) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    """Compare what the command line names."""
+    return compare_command(
+        run,
+        about=__doc__,
+        data=DATA,
+        models=contenders.NAMES,
+        out=Path("runs/benchmarks/ranking"),
     )
-    parser.add_argument("--data", nargs="+", default=None, help=", ".join(DATA))
-    parser.add_argument("--models", nargs="+", default=contenders.NAMES)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/ranking"))
-    parser.add_argument(
-        "--quick", action="store_true",
-        help="a tiny generated data set, two epochs and the first settings of each grid",
-    )  # fmt: skip
-    arguments = parser.parse_args()
-    console = Console()
-    data = arguments.data or (("quick",) if arguments.quick else DATA)
-    try:
-        if arguments.seeds < 1:
-            raise UserError(f"--seeds {arguments.seeds}: give at least one")
-        run(
-            data,
-            arguments.models,
-            seeds=arguments.seeds,
-            out=arguments.out,
-            quick=arguments.quick,
-            console=console,
-        )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    console.print(Markdown((arguments.out / "compare.md").read_text(encoding="utf-8")))
-    for name in ("compare.md", "compare.json", "compare.png"):
-        console.print(f"{arguments.out / name}", highlight=False)
-    return 0
 
 
 if __name__ == "__main__":

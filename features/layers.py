@@ -88,6 +88,14 @@ class FeatureEmbedding(tf.keras.layers.Layer):
         """Embed and concatenate `features`, by name."""
         return tf.concat([self._embed(spec, features[spec.name]) for spec in self._specs], axis=-1)
 
+    def tables(self) -> dict[str, tf.Variable]:
+        """Return the embeddings of ids, once built, by feature: [size, length] float32 each."""
+        return {
+            spec.name: self._layers_by_name[spec.name].embeddings
+            for spec in self._specs
+            if spec.size
+        }
+
     def start_from(self, feature: str, table: np.ndarray) -> None:
         """Let the embedding of `feature`, once built, start from `table` [size, length] float32."""
         self._layers_by_name[feature].set_weights([table])

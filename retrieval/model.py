@@ -94,6 +94,20 @@ class Retriever(tf.Module):
         if self.history_items is not self.candidate_tower:
             self.history_items.read_texts(rows)
 
+    def tables(self) -> list[tuple[str, str, tf.Variable]]:
+        """Return every embedding of ids with the entity and the feature it is of."""
+        towers = [self.candidate_tower]
+        if self.history_items is not self.candidate_tower:
+            towers.append(self.history_items)
+        parts = [
+            *(("items", tower.tables()) for tower in towers),
+            ("users", self.query_tower.user_tables()),
+            ("context", self.query_tower.context_tables()),
+        ]
+        return [
+            (entity, feature, table) for entity, part in parts for feature, table in part.items()
+        ]
+
     def sharpen(self, factor: float) -> None:
         """Let taste count `factor` times as much against the trends."""
         self.query_tower.sharpen(factor)

@@ -2,7 +2,8 @@
 
 A plain matmul and softmax write the logits [Q, C], their exponentials and their gradient to memory,
 which costs more than the arithmetic. Here a chunk of queries is scored, and its loss and gradients
-are taken at once, while the scores are in the processor's cache.
+are taken at once, while the scores are in the processor's cache; and the products do what would
+else be passes over them: they add the bias, keep exponents in range and sum the shares.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ _CHUNK_CELLS = 2**20
 _FEWEST_ROWS = 16
 _MASKED = -1e9
 """Logit of a candidate that must not count; finite, so that no gradient is NaN."""
+_HEADROOM = 40.0
+"""Largest exponent of a chunk that is not looked through for its largest one."""
+_DEPTH = 90.0
+"""How far below it the chosen item's may then lie: shares of less than a total's 1e-16 may be lost,
+others not."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,10 @@ class Shift:
         if self.row is None:
             return self.table
         return tf.gather(self.table, tf.gather(self.row, index))
+
+    def rows(self, number: tf.Tensor) -> tf.Tensor:
+        """Return the row of each of `number` queries, [Q] int32."""
+        return tf.zeros([number], tf.int32) if self.row is None else self.row
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,7 @@ class _Contest:
     def chosen(self, queries: tf.Tensor, candidates: tf.Tensor, bias: Shift) -> tf.Tensor:
         """Return the chosen items' logits [Q]."""
         logit = tf.reduce_sum(queries * tf.gather(candidates, self.positive), axis=1)
-        row = tf.zeros_like(self.positive) if bias.row is None else bias.row
+        row = bias.rows(tf.size(self.positive))
         logit += tf.gather_nd(bias.table, tf.stack([row, self.positive], axis=1))
         return logit if self.positive_shift is None else logit + self.positive_shift
 
@@ -134,10 +144,13 @@ def _loss_and_gradients(
     rows = tf.maximum(_CHUNK_CELLS // tf.maximum(tf.shape(candidates)[0], 1), _FEWEST_ROWS)
     chunks = tf.maximum((number + rows - 1) // rows, 1)
     transposed = tf.transpose(candidates)
-    shifts = _merged(bias, contest.correction)
+    # its last column makes the sum of the shares
+    summing = tf.concat([candidates, tf.ones_like(candidates[:, :1])], axis=1)
+    folded, added = _folded_and_added(bias, contest.correction)
     chosen = contest.chosen(queries, candidates, bias)
-    # sorted, so that a chunk of queries has few rows of the bias
-    order = None if bias.row is None else tf.argsort(bias.row)
+    top = _upper_bound(queries, candidates, chosen, (folded, *added)) - _HEADROOM
+    # sorted, so that a chunk of queries has few rows of the table
+    order = None if folded.row is None else tf.argsort(folded.row, stable=True)
 
     def array(dtype: tf.DType, shape: list[int | None]) -> tf.TensorArray:
         return tf.TensorArray(dtype, chunks, infer_shape=False, element_shape=shape)
@@ -152,30 +165,37 @@ def _loss_and_gradients(
     ) -> tuple[Any, ...]:
         index = tf.range(chunk * rows, tf.minimum((chunk + 1) * rows, number))
         index = index if order is None else tf.gather(order, index)
-        query = tf.gather(queries, index)
-        weight = tf.gather(contest.weight, index)
-        place = tf.stack([tf.range(tf.size(index)), tf.gather(contest.positive, index)], axis=1)
-        logits = tf.matmul(query, transposed)
-        for shift in shifts:
-            logits += shift.at(index)
+        query, weight = tf.gather(queries, index), tf.gather(contest.weight, index)
+        own, zero = tf.gather(chosen, index), tf.gather(top, index)
+        tame = tf.reduce_min(own - zero) > -_DEPTH
+        zero = tf.where(tame, zero, 0.0)
+        own -= zero
+        group, member = _groups(folded, index)
+        shift = tf.concat([tf.gather(folded.table, group), tf.ones_like(transposed[:1])], axis=0)
+        logits = tf.matmul(
+            tf.concat([query, member, -zero[:, tf.newaxis]], axis=1),
+            tf.concat([transposed, shift], axis=0),
+        )
+        for other in added:
+            logits += other.at(index)
         logits = contest.hide_late(logits, index)
         # the chosen item takes the place of its accidental appearance
-        logits = tf.tensor_scatter_nd_update(logits, place, tf.gather(chosen, index))
-        largest = tf.reduce_max(logits, axis=1, keepdims=True)
-        shares = tf.exp(logits - largest)
-        total = tf.reduce_sum(shares, axis=1)
-        losses = tf.math.log(total) + largest[:, 0] - tf.gather(chosen, index)
-        # the softmax less one at the chosen item, times the total
-        shares = tf.tensor_scatter_nd_sub(shares, place, total)
+        place = tf.stack([tf.range(tf.size(index)), tf.gather(contest.positive, index)], axis=1)
+        logits = tf.tensor_scatter_nd_update(logits, place, own)
+        logits, own = tf.cond(tame, lambda: (logits, own), lambda: _below_largest(logits, own))
+        shares = tf.exp(logits)
+        left = tf.matmul(shares, summing)
+        total = left[:, width]
         scale = (weight / total)[:, tf.newaxis]
-        group, member = _groups(bias, index)
+        if folded.row is not bias.row:
+            group, member = _groups(bias, index)
         # one product for both gradients: [C, D] by the candidates, [C, G] by the bias
         right = tf.matmul(shares, tf.concat([query, member], axis=1) * scale, transpose_a=True)
         return (
             chunk + 1,
-            loss + tf.tensordot(losses, weight, 1),
+            loss + tf.tensordot(tf.math.log(total) - own, weight, 1),
             by_candidates + right[:, :width],
-            by_queries.write(chunk, tf.matmul(shares, candidates) * scale),
+            by_queries.write(chunk, left[:, :width] * scale),
             by_bias.write(chunk, tf.transpose(right[:, width:])),
             groups.write(chunk, group),
         )
@@ -197,20 +217,42 @@ def _loss_and_gradients(
     by_query = by_queries.concat()
     if order is not None:
         by_query = tf.gather(by_query, tf.math.invert_permutation(order))
-    return loss, [by_query, by_candidates, by_table]
+    # the gradient of a softmax is its shares less one at the chosen item
+    weight = contest.weight[:, tf.newaxis]
+    own, row = contest.positive[:, tf.newaxis], bias.rows(number)[:, tf.newaxis]
+    return loss, [
+        by_query - tf.gather(candidates, contest.positive) * weight,
+        tf.tensor_scatter_nd_sub(by_candidates, own, queries * weight),
+        tf.tensor_scatter_nd_sub(by_table, tf.concat([row, own], axis=1), contest.weight),
+    ]
 
 
-def _merged(bias: Shift, correction: Shift) -> list[Shift]:
-    """Return what is to be added to the scores, in one table where one of both has one row."""
+def _folded_and_added(bias: Shift, correction: Shift) -> tuple[Shift, tuple[Shift, ...]]:
+    """Tell what the product of queries and candidates adds to the scores, and what comes after."""
     if bias.row is not None and correction.row is not None:
-        return [bias, correction]
+        return bias, (correction,)
     row = correction.row if bias.row is None else bias.row
-    return [Shift(bias.table + correction.table, row)]
+    return Shift(bias.table + correction.table, row), ()
 
 
-def _groups(bias: Shift, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the G bias rows of the queries at `index` [n] and who has which, [n, G] float."""
-    if bias.row is None:
+def _upper_bound(
+    queries: tf.Tensor, candidates: tf.Tensor, chosen: tf.Tensor, shifts: tuple[Shift, ...]
+) -> tf.Tensor:
+    """Return what no logit of a query exceeds, [Q], by the inequality of Cauchy and Schwarz."""
+    bound = tf.norm(queries, axis=1) * tf.reduce_max(tf.norm(candidates, axis=1))
+    for shift in shifts:
+        bound += tf.reduce_max(shift.table)
+    return tf.maximum(bound, chosen)
+
+
+def _below_largest(logits: tf.Tensor, own: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    largest = tf.reduce_max(logits, axis=1)
+    return logits - largest[:, tf.newaxis], own - largest
+
+
+def _groups(shift: Shift, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the G rows that the queries at `index` [n] have, and who has which, [n, G] float."""
+    if shift.row is None:
         return tf.zeros([1], tf.int32), tf.ones([tf.size(index), 1])
-    group, place = tf.unique(tf.gather(bias.row, index))
+    group, place = tf.unique(tf.gather(shift.row, index))
     return group, tf.one_hot(place, tf.size(group))

@@ -64,6 +64,11 @@ class CandidateTower(tf.keras.layers.Layer):
             vector += tf.math.l2_normalize(self._line(content) + self._out(hidden), axis=-1)
         return tf.math.l2_normalize(vector, axis=-1)
 
+    def tables(self) -> dict[str, tf.Variable]:
+        """Return the embeddings of ids, once built, by feature."""
+        content = {} if self._content is None else self._content.tables()
+        return {self._id_name: self._id.embeddings, **content}
+
     def read_texts(self, rows: np.ndarray) -> None:
         """Let the texts of items `rows` [n] int32 say what words mean; for a start of training."""
         if self._content is None:
@@ -152,6 +157,15 @@ class QueryTower(tf.keras.layers.Layer):
             ids = hide_ids(asked.about[self._id_name], rate, seed, unknown=unknown, salt=5)
             vector += self._id(ids)
         return tf.math.l2_normalize(vector, axis=-1) * tf.exp(self._log_scale)
+
+    def user_tables(self) -> dict[str, tf.Variable]:
+        """Return the embeddings of users' ids and features, once built, by feature."""
+        ids = {} if self._id is None else {self._id_name: self._id.embeddings}
+        return ids if self._about is None else {**ids, **self._about.tables()}
+
+    def context_tables(self) -> dict[str, tf.Variable]:
+        """Return the embeddings of the context's features, once built, by feature."""
+        return {} if self._context is None else self._context.tables()
 
     def sharpen(self, factor: float) -> None:
         """Scale the query vectors by `factor`, from now on."""

@@ -15,6 +15,7 @@ from features.entities import EncodedTable
 from interactions.log import EventLog
 from retrieval.batches import LOSS_INPUTS, Batches
 from retrieval.config import RetrievalConfig
+from retrieval.continuation import Earlier, continue_from
 from retrieval.mining import Miner
 from retrieval.model import Retriever, RetrieverInputs
 from retrieval.tempering import kept_sharpness, settle_sharpness
@@ -47,13 +48,15 @@ def fit_retriever(
     validate: Callable[[Retriever], float] | None = None,
     steps: int | None = None,
     sharpness: float | None = None,
+    earlier: Earlier | None = None,
     max_minutes: float | None = None,
     console: Console | None = None,
 ) -> tuple[Retriever, Progression]:
     """Train a retriever until `validate` no longer improves, or for exactly `steps` steps.
 
-    Then taste is scaled against popularity by the factor that validates best, or by `sharpness`,
-    see `retrieval.tempering`.
+    It begins where `earlier` stands, if that is given, or else anew. At the end taste is scaled
+    against popularity by the factor that validates best, or by `sharpness`, see
+    `retrieval.tempering`.
 
     Raises:
         UserError: there is nothing to learn from, a checkpoint cannot be read, or it was made by
@@ -62,7 +65,10 @@ def fit_retriever(
     """
     tf.keras.utils.set_random_seed(seed)
     retriever = Retriever(inputs, config)
-    retriever.read_texts(np.unique(data.log.item[data.rows]))
+    if earlier is None:
+        retriever.read_texts(np.unique(data.log.item[data.rows]))
+    else:
+        continue_from(earlier, retriever, inputs=inputs, context=data.context)
     batches = Batches(data.log, data.rows, config=config, repeats=data.repeats, seed=seed)
     if config.negatives.hard:
         batches.mine_with(

@@ -54,8 +54,7 @@ class TransformerHistory(tf.keras.layers.Layer):
         # unit vectors -> entries of size 1, which the norms and the dropout expect
         hidden = tf.concat([start, embeddings], axis=1) * self._scale * self._dim**0.5
         # what a user likes at all, which attention would take long to find by itself
-        count = tf.cast(tf.range(1, tf.shape(hidden)[1] + 1), hidden.dtype)
-        taste = tf.cumsum(hidden, axis=1) / count[tf.newaxis, :, tf.newaxis]
+        taste = tf.matmul(_means_so_far(tf.shape(hidden)[1])[tf.newaxis], hidden)
         hidden = dropout(hidden, self._rate, seed, salt=21)
         gaps = None
         if times is not None:
@@ -163,6 +162,12 @@ def _look_up(table: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, Callable[...,
         return tf.reduce_sum(tf.stack(sums), axis=1), None
 
     return found, gradient
+
+
+def _means_so_far(length: tf.Tensor) -> tf.Tensor:
+    """[L, L]: its product with a sequence is the mean of each entry and all before it."""
+    so_far = tf.linalg.band_part(tf.ones([length, length]), -1, 0)
+    return so_far / tf.reduce_sum(so_far, axis=1, keepdims=True)
 
 
 def _norm(values: tf.Tensor, scale: tf.Variable) -> tf.Tensor:

@@ -22,6 +22,7 @@ from ranking.ordering import choose_order
 from ranking.scoring import Order, Scorer
 from ranking.training import Examples, fit_ranker, restore_ranker
 from retrieval.candidates import sample_candidates
+from retrieval.continuation import Earlier
 from retrieval.model import Retriever
 from retrieval.search import Searcher
 from retrieval.tempering import kept_sharpness
@@ -42,6 +43,9 @@ candidates, while the other one is served."""
 class Choices:
     """What validation decided; frozen for a refit."""
 
+    first_retriever_steps: int
+    continued: bool
+    """Whether the second retriever went on from the first one, which had run out of time."""
     retriever_steps: int
     sharpness: float
     """Of the retriever, see `retrieval.tempering`."""
@@ -103,7 +107,7 @@ def train_system(
             folder=folder / FIRST_RETRIEVER,
             seed=config.seed,
             validate=None if frozen else _retrieval_ndcg(data, early, past),
-            steps=frozen.retriever_steps if frozen else None,
+            steps=frozen.first_retriever_steps if frozen else None,
             sharpness=frozen.sharpness if frozen else None,
             max_minutes=config.retrieval.max_minutes * FIRST_SHARE,
             console=console,
@@ -111,6 +115,7 @@ def train_system(
     with resources.stage("make the candidates table"):
         searcher = Searcher(first, log=data.log, context=early.context, seen_rows=past)
         training = _training_examples(data, searcher, path=folder / "candidates.parquet")
+    continued = frozen.continued if frozen else tried.out_of_time
     with resources.stage("train the retriever of both windows"):
         final, learnt = fit_retriever(
             late.retriever_inputs,
@@ -121,6 +126,8 @@ def train_system(
             validate=None if frozen else _retrieval_ndcg(data, late, present),
             steps=frozen.retriever_steps if frozen else None,
             sharpness=frozen.sharpness if frozen else None,
+            # what is learnt of a part of the rows is learnt of them all
+            earlier=Earlier(first, early.retriever_inputs, early.context) if continued else None,
             max_minutes=config.retrieval.max_minutes - tried.seconds / 60,
             console=console,
         )
@@ -145,6 +152,8 @@ def train_system(
         scorer = Scorer(ranker, histories=data.histories, context=early.context)
         order = _order(scorer, config, validation, frozen, folder=folder, console=console)
     choices = frozen or Choices(
+        tried.best_step,
+        continued,
         learnt.best_step,
         kept_sharpness(folder / RETRIEVER),
         progression.best_step,

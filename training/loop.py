@@ -46,6 +46,8 @@ class Progression:
     seconds: float = 0.0
     """Time spent, validation included, in what was kept."""
     done: bool = False
+    out_of_time: bool = False
+    """Whether it ended because its time was over, while it might have become better."""
     history: list[dict[str, float]] = field(default_factory=list)
     """By round: its last step, the mean of each loss, the validation metric."""
 
@@ -157,6 +159,11 @@ class _Limits:
             or state.seconds >= self.most_seconds
         )
 
+    def cut_short(self, state: Progression) -> bool:
+        """Tell whether time is over for a training that nothing else would end."""
+        out = state.seconds >= self.most_seconds and state.epoch < self.config.max_epochs
+        return out and state.waited < self.config.patience
+
 
 class _Run:
     """One training run: its place, its checkpoints and its journal."""
@@ -187,6 +194,7 @@ class _Run:
             state.seconds, self._since = self._seconds, time.perf_counter()
             state.history.append({"step": float(state.step), **losses})
             state.done = self._limits.ends_training(state)
+            state.out_of_time = self._limits.cut_short(state)
             if state.done and self._plan.validate is None:
                 with self._average_in_place():
                     self._best.save(state.step)

@@ -128,7 +128,9 @@ def train_system(
             sharpness=frozen.sharpness if frozen else None,
             # what is learnt of a part of the rows is learnt of them all
             earlier=Earlier(first, early.retriever_inputs, early.context) if continued else None,
-            max_minutes=config.retrieval.max_minutes - tried.seconds / 60,
+            # the first may have ended late, in the middle of a validation
+            max_minutes=config.retrieval.max_minutes
+            - min(tried.seconds / 60, config.retrieval.max_minutes * FIRST_SHARE),
             console=console,
         )
         searcher = Searcher(final, log=data.log, context=late.context, seen_rows=present)

@@ -159,7 +159,7 @@ class _Limits:
             or state.seconds >= self.most_seconds
         )
 
-    def cut_short(self, state: Progression) -> bool:
+    def cuts_short(self, state: Progression) -> bool:
         """Tell whether time is over for a training that nothing else would end."""
         out = state.seconds >= self.most_seconds and state.epoch < self.config.max_epochs
         return out and state.waited < self.config.patience
@@ -185,7 +185,7 @@ class _Run:
     def finish(self) -> Progression:
         """Go on to the end, and leave the best weights in place."""
         state = self._state
-        state.done = self._limits.ends_training(state)
+        self._decide()
         batches = self._batches()
         while not state.done:
             losses = self._round(batches)
@@ -193,8 +193,7 @@ class _Run:
                 self._judge(losses)
             state.seconds, self._since = self._seconds, time.perf_counter()
             state.history.append({"step": float(state.step), **losses})
-            state.done = self._limits.ends_training(state)
-            state.out_of_time = self._limits.cut_short(state)
+            self._decide()
             if state.done and self._plan.validate is None:
                 with self._average_in_place():
                     self._best.save(state.step)
@@ -204,6 +203,10 @@ class _Run:
             self._journal.tell(losses, step=state.step, epochs=epochs, seconds=state.seconds)
         self._best.restore()
         return state
+
+    def _decide(self) -> None:
+        self._state.done = self._limits.ends_training(self._state)
+        self._state.out_of_time = self._limits.cuts_short(self._state)
 
     @property
     def _seconds(self) -> float:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.retrieval.conftest import make_log
 
 from features.backend import tf
 from features.config import FeaturesConfig
@@ -16,6 +15,7 @@ from retrieval.continuation import Earlier, continue_from
 from retrieval.model import Retriever, RetrieverInputs
 from retrieval.training import TrainingData, fit_retriever
 from retrieval.trends import Trends
+from tests.retrieval.conftest import make_log
 
 ITEMS = 40
 NOTHING = EncodedTable((), {})

@@ -5,6 +5,7 @@ import math
 import shutil
 
 import pytest
+import yaml
 
 from interactions.errors import UserError
 from tandem import system
@@ -189,3 +190,17 @@ def test_order_cannot_be_split_by_time(write_data, tmp_path):
     config = write_data(tmp_path / "data", data={"events": "events.csv", "timestamp": None})
     with pytest.raises(UserError, match="leave_last_out"):
         fit(load_config(config), run=tmp_path / "run", console=Console(quiet=True))
+
+
+def test_a_second_retriever_goes_on_where_the_first_ran_out_of_time(finished, tandem, tmp_path):
+    content = yaml.safe_load(finished.config.read_text()) | {"refit": "none"}
+    content["retrieval"] |= {"max_minutes": 1e-9, "schedule": {"max_epochs": 5}}
+    config = finished.config.parent / "hasty.yaml"
+    config.write_text(yaml.safe_dump(content))
+    assert tandem("fit", config, "--run", tmp_path / "run").status == 0
+    hasty, patient = (
+        json.loads((run / "choices.json").read_text())
+        for run in (tmp_path / "run", finished.folder)
+    )
+    assert hasty["continued"] and not patient["continued"]
+    assert hasty["first_retriever_steps"] == hasty["retriever_steps"] == 1

@@ -163,6 +163,7 @@ def test_when_time_is_out_it_validates_once_more_and_keeps_the_best(tmp_path):
     run = Run()
     ended = run.train(tmp_path, steps_per_epoch=1000, max_minutes=1e-9)
     assert ended.done and ended.step == 1 and run.validated == [1]
+    assert ended.out_of_time
     again = Run()
     assert again.train(tmp_path, steps_per_epoch=1000, max_minutes=1e-9).step == 1
     assert not again.losses and again.weights == run.weights
@@ -195,6 +196,7 @@ def test_with_more_time_a_run_that_had_run_out_of_it_goes_on(tmp_path):
     Run().train(tmp_path, max_minutes=1e-9)
     ended = Run().train(tmp_path, max_minutes=1000.0)
     assert ended.epoch == SCHEDULE.max_epochs
+    assert not ended.out_of_time
 
 
 def test_a_number_of_steps_is_kept_to_however_long_it_takes(tmp_path):

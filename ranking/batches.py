@@ -18,6 +18,8 @@ from ranking.scoring import Scorer
 _MOST_EXPOSURES = 4096
 """Exposures in a batch at the most."""
 _CONTEXT_DROPOUT = 0.2
+_ALIKE = 8
+"""Batches whose lists are put in the order of their histories' lengths."""
 _DAY = 86_400_000_000
 """In the log's microseconds."""
 
@@ -33,7 +35,11 @@ class Examples:
 
 
 class Batches:
-    """Gathers batches of `examples`; each epoch passes over all lists and all pages."""
+    """Gathers batches of `examples`; each epoch passes over all lists and all pages.
+
+    A batch costs as much as its longest history makes it, and half of the histories are often a
+    tenth as long as the longest: lists of like length share a batch.
+    """
 
     def __init__(
         self, examples: Examples, scorer: Scorer, *, config: RankingConfig, seed: int
@@ -46,24 +52,28 @@ class Batches:
         self.steps = max(lists // max(self._size, 1), 1)
         most = max(_MOST_EXPOSURES // self.pages.item.shape[1], 1)
         self._shown = min(-(-len(self.pages) // self.steps), most)
+        asked = examples.candidates.queries
+        starts, ends = scorer.histories.spans(asked.user, asked.time)
+        self._length = np.minimum(ends - starts, config.history)
         times = (examples.candidates.queries.time, examples.exposures.queries.time)
         self._latest = max((int(time.max()) for time in times if len(time)), default=0)
 
     def epoch(self, number: int) -> Iterator[dict[str, Any]]:
         """Yield the batches of epoch `number`, the same ones each time."""
         rng = np.random.default_rng([self._seed, number])
-        lists = rng.permutation(len(self._examples.candidates.queries))
+        lists = self._alike(rng.permutation(len(self._examples.candidates.queries)), rng)
         pages = rng.permutation(len(self.pages))
-        for step in range(self.steps):
+        for step, some in enumerate(lists):
             yield self.batch(
-                lists[step * self._size : (step + 1) * self._size],
+                some,
                 pages[step * self._shown : (step + 1) * self._shown],
                 rng=rng,
             )
 
     def parts(self) -> Iterator[dict[str, Any]]:
-        """Yield everything once, in order, in as many batches as an epoch has."""
-        lists = np.array_split(np.arange(len(self._examples.candidates.queries)), self.steps)
+        """Yield everything once, in as many batches as an epoch has: the shortest histories first,
+        and pages in order."""
+        lists = np.array_split(np.argsort(self._length, kind="stable"), self.steps)
         pages = np.array_split(np.arange(len(self.pages)), self.steps)
         for some, others in zip(lists, pages, strict=True):
             yield self.batch(some, others)
@@ -95,6 +105,15 @@ class Batches:
                 "weight": tf.constant(self._weight(shown.queries.time)[:, np.newaxis] * there),
             },
         }
+
+    def _alike(self, lists: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """Cut `lists` into an epoch's batches, in random order, some of them sorted at a time."""
+        lists = lists[: self.steps * self._size]
+        block = _ALIKE * self._size
+        blocks = (lists[start : start + block] for start in range(0, len(lists), block))
+        ordered = [some[np.argsort(self._length[some], kind="stable")] for some in blocks]
+        batches = np.concatenate(ordered).reshape(self.steps, self._size)
+        return list(rng.permutation(batches))
 
     def _weight(self, time: np.ndarray) -> np.ndarray:
         """How much events at `time` [n] count, [n] float32: half for each half-life of age."""

@@ -110,7 +110,7 @@ def _shared_values(ours: tf.Tensor, theirs: tf.Tensor, mask: tf.Tensor) -> tf.Te
     total = tf.zeros_like(ours[:, :, 0], tf.float32)
     real = tf.cast(theirs > 0, tf.float32) * mask[:, :, tf.newaxis]
     # one value of the candidate at a time: [B, C, 1] against [B, 1, H * width]
-    flat = [tf.shape(theirs)[0], 1, static_length(theirs, 1) * static_length(theirs, 2)]
+    flat = [tf.shape(theirs)[0], 1, tf.shape(theirs)[1] * static_length(theirs, 2)]
     theirs, real = tf.reshape(theirs, flat), tf.reshape(real, flat)
     for place in range(static_length(ours, 2)):
         value = ours[:, :, place, tf.newaxis]

@@ -51,6 +51,27 @@ def test_after_each_half_life_an_event_counts_half(world, scorer):
     assert shown.max() <= 1.0 and shown.min() >= 0.0
 
 
+def test_what_the_log_says_an_event_counts_is_halved_by_its_age(world, scorer):
+    logged = np.random.default_rng(0).random(len(world.log)).astype(np.float32)
+    given = replace(in_days(world.examples), weight=logged)
+    for half_life in (None, 7.0):
+        plain = batches(replace(given, weight=None), scorer, half_life_days=half_life)
+        weighed = batches(given, scorer, half_life_days=half_life)
+        for one, other in zip(plain.parts(), weighed.parts(), strict=True):
+            assert (one["choices"]["users"].numpy() == other["choices"]["users"].numpy()).all()
+        lists = np.array([0, 7, 399])
+        one, other = plain.batch(lists, lists), weighed.batch(lists, lists)
+        asked = given.candidates.queries.row[lists]
+        np.testing.assert_allclose(
+            other["choices"]["weight"], one["choices"]["weight"] * logged[asked], rtol=1e-5
+        )
+        places = weighed.pages.exposure[lists]
+        wanted = np.where(places >= 0, logged[given.exposures.queries.row[places]], 0)
+        np.testing.assert_allclose(
+            other["exposures"]["weight"], one["exposures"]["weight"] * wanted, rtol=1e-5
+        )
+
+
 def test_an_epoch_passes_over_every_exposure_once_and_again_in_another_order(world, scorer):
     made = batches(world.examples, scorer)
     epochs = [[batch["exposures"] for batch in made.epoch(number)] for number in (0, 1)]

@@ -112,18 +112,22 @@ class Ranker(tf.Module):
         """
         both = [tf.reshape(rows, [-1]) for rows in (request.candidates, request.history)]
         distinct, place = tf.unique(tf.concat(both, axis=0))
-        features = self._items(distinct)
-        rate, unknown = self.config.id_dropout, self._id.input_dim - 1
-        ids = hide_ids(features[self.inputs.item_id], rate, seed, unknown=unknown, salt=11)
-        parts = [self._id(ids)]
-        if self._content is not None:
-            parts.append(self._content(features))
-        vectors = self._item_vector(tf.concat(parts, axis=-1))
+        vectors = self._embedded(distinct, seed)
         split = tf.size(request.candidates)
         return (
             tf.gather(vectors, tf.reshape(place[:split], tf.shape(request.candidates))),
             tf.gather(vectors, tf.reshape(place[split:], tf.shape(request.history))),
         )
+
+    def _embedded(self, rows: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """Vectors of item rows, [n] int32 to [n, D]."""
+        features = self._items(rows)
+        rate, unknown = self.config.id_dropout, self._id.input_dim - 1
+        ids = hide_ids(features[self.inputs.item_id], rate, seed, unknown=unknown, salt=11)
+        parts = [self._id(ids)]
+        if self._content is not None:
+            parts.append(self._content(features))
+        return self._item_vector(tf.concat(parts, axis=-1))
 
     def _query(
         self, request: Request, mean: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None

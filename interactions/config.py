@@ -70,6 +70,9 @@ class DataConfig(Config):
     timestamp: str | None = "timestamp"
     """None where the order of the rows is all that is known."""
     timestamp_unit: TimestampUnit = "auto"
+    weight: str | None = None
+    """Column of how much each event counts in the losses of both stages, 1 as an event does without
+    it: numbers of at least 0. All count alike where left out. What is measured is not weighed."""
     positive: str | None = None
     """Which events count as chosen, e.g. `rating >= 4`; all where left out."""
     event: EventTypes | None = None

@@ -18,6 +18,7 @@ from interactions.cleaning import (
     drop_repeated_rows,
     encode,
 )
+from interactions.columns import as_numbers
 from interactions.conditions import Condition
 from interactions.config import DataConfig, TaskConfig
 from interactions.entities import Entities, feature_table, join_entities
@@ -163,6 +164,7 @@ def _assemble(
         user_table=users.features,
         item_table=items.features,
         has_times=_has_times(config),
+        weight=_weights(clean.table.take(pa.array(rows)), config),
     )
     return _Assembled(log, users, items)
 
@@ -241,6 +243,21 @@ def _roles(table: pa.Table, config: DataConfig) -> _Roles:
             "loosen it or leave it out"
         )
     return _Roles(chosen, everything)
+
+
+def _weights(table: pa.Table, config: DataConfig) -> np.ndarray | None:
+    """Return how much each row of the log counts, [rows] float32."""
+    if config.weight is None:
+        return None
+    remedy = "data.weight needs a number of at least 0 for each event"
+    weights = as_numbers(table[config.weight], name=config.weight, remedy=remedy)
+    refused = weights[~(np.isfinite(weights) & (weights >= 0))]
+    if len(refused):
+        held = "nothing" if np.isnan(refused[0]) else f"{refused[0]:g}"
+        raise UserError(f"column {config.weight!r} holds {held} on {len(refused):,} rows; {remedy}")
+    if not weights.any():
+        raise UserError(f"column {config.weight!r} is 0 on every row; {remedy}, above 0 on some")
+    return weights.astype(np.float32)
 
 
 def _labels(

@@ -61,6 +61,8 @@ class EventLog:
     """[items]: the columns of the item features, by feature name; null where unknown."""
     has_times: bool
     """False where only an order is known: then nothing can be said across users."""
+    weight: np.ndarray | None = None
+    """[rows] float32, at least 0: how much a row counts in the losses; None: all do alike."""
 
     def __len__(self) -> int:
         """Return the number of rows."""

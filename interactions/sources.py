@@ -71,6 +71,8 @@ def _read_events(config: DataConfig, tasks: Mapping[str, TaskConfig], *, base: P
     if config.event is not None:
         needed.append(config.event.column)
         strings.append(config.event.column)
+    if config.weight is not None:
+        needed.append(config.weight)
     if config.positive is not None:
         needed.extend(Condition.parse(config.positive).columns)
     for task in tasks.values():

@@ -67,6 +67,7 @@ def load(folder: Path) -> Stored:
                 for place, label in enumerate(about["labels"])
             },
             has_times=about["has_times"],
+            weight=_map(folder / "weight.npy") if about.get("weighed") else None,
         )
         windows = None
         if about["split"] is not None:
@@ -91,12 +92,15 @@ def _write(log: EventLog, windows: Windows | None, folder: Path) -> None:
     for place, label in enumerate(log.labels.values()):
         np.save(folder / f"label_{place}_value.npy", label.value, allow_pickle=False)
         np.save(folder / f"label_{place}_known_at.npy", label.known_at, allow_pickle=False)
+    if log.weight is not None:
+        np.save(folder / "weight.npy", log.weight, allow_pickle=False)
     if windows is not None:
         np.save(folder / "window.npy", windows.window, allow_pickle=False)
         np.save(folder / "window_ends.npy", windows.ends, allow_pickle=False)
     about = {
         "format": FORMAT,
         "has_times": log.has_times,
+        "weighed": log.weight is not None,
         "labels": [
             # JSON has no NaN: null stands for it.
             {"task": task, "absent": None if np.isnan(label.absent) else label.absent}

@@ -10,6 +10,10 @@ from features.layers import static_length
 
 _MANY = 16
 """Candidates per query from which on a look-up beats a comparison."""
+_SHORT = 32
+"""Neighbours per query up to which a comparison always does."""
+_FEW_VALUES = 4096
+"""Values of a category up to which a history's are counted in a table of all."""
 
 
 def chosen_before(candidates: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
@@ -17,9 +21,10 @@ def chosen_before(candidates: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
 
     `candidates` [B, C] and `history` [B, H] are int32 item rows, -1 where there is none.
     """
+    # a candidate that is not there is no history's padding either
+    candidates = tf.where(candidates < 0, -2, candidates)
     same = candidates[:, :, tf.newaxis] == history[:, tf.newaxis, :]
-    there = (candidates >= 0)[:, :, tf.newaxis]
-    return tf.math.log1p(tf.reduce_sum(tf.cast(same & there, tf.float32), axis=2))
+    return tf.math.log1p(tf.reduce_sum(tf.cast(same, tf.float32), axis=2))
 
 
 def chosen_together(
@@ -35,8 +40,11 @@ def chosen_together(
         weight: [B, H, M] float, their similarity, 0 where there are fewer.
     """
     # [B, H, M] -> [B, H * M]
-    shape = [tf.shape(near)[0], static_length(near, 1) * static_length(near, 2)]
+    length = static_length(near, 1) * static_length(near, 2)
+    shape = [tf.shape(near)[0], length]
     near, weight = tf.reshape(near, shape), tf.reshape(weight, shape)
+    if length <= _SHORT:
+        return _compared(candidates, near, weight)
     return tf.cond(
         tf.shape(candidates)[1] >= _MANY,
         lambda: _looked_up(candidates, near, weight),
@@ -92,12 +100,10 @@ def affinities(
             continue
         ours, theirs = candidates[spec.name], history[spec.name]
         if spec.kind == "categorical":
-            known = (ours > 0)[:, :, tf.newaxis]
-            same = (ours[:, :, tf.newaxis] == theirs[:, tf.newaxis, :]) & known
-            share = tf.reduce_sum(tf.cast(same, tf.float32) * mask[:, tf.newaxis, :], axis=2)
-            result.append(share / count)
+            one = ours[:, :, tf.newaxis], theirs[:, :, tf.newaxis]
+            result.append(_shared_values(*one, mask, size=spec.size) / count)
         elif spec.kind == "categories":
-            result.append(_shared_values(ours, theirs, mask) / count)
+            result.append(_shared_values(ours, theirs, mask, size=spec.size) / count)
         elif spec.kind == "numeric":
             mean = tf.reduce_sum(theirs[:, :, 0] * mask, axis=1, keepdims=True) / count
             difference = ours[:, :, 0] - mean
@@ -105,16 +111,26 @@ def affinities(
     return result
 
 
-def _shared_values(ours: tf.Tensor, theirs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """Sum over the candidate's values of how much history has each, per value it has, [B, C]."""
-    total = tf.zeros_like(ours[:, :, 0], tf.float32)
+def _shared_values(ours: tf.Tensor, theirs: tf.Tensor, mask: tf.Tensor, *, size: int) -> tf.Tensor:
+    """Sum over the candidate's values of how much history has each, per value it has, [B, C].
+
+    `ours` [B, C, width] and `theirs` [B, H, width] are ids below `size`, 0 where there is none.
+    """
+    batch = tf.shape(theirs)[0]
     real = tf.cast(theirs > 0, tf.float32) * mask[:, :, tf.newaxis]
-    # one value of the candidate at a time: [B, C, 1] against [B, 1, H * width]
-    flat = [tf.shape(theirs)[0], 1, static_length(theirs, 1) * static_length(theirs, 2)]
+    # [B, H, width] -> [B, H * width]
+    flat = [batch, tf.shape(theirs)[1] * static_length(theirs, 2)]
     theirs, real = tf.reshape(theirs, flat), tf.reshape(real, flat)
-    for place in range(static_length(ours, 2)):
-        value = ours[:, :, place, tf.newaxis]
-        same = tf.cast((value == theirs) & (value > 0), tf.float32)
-        total += tf.reduce_sum(same * real, axis=2)
     values = tf.maximum(tf.reduce_sum(tf.cast(ours > 0, tf.float32), axis=2), 1.0)
+    if size <= _FEW_VALUES:
+        place = tf.reshape(theirs + size * tf.range(batch)[:, tf.newaxis], [-1])
+        counts = tf.math.unsorted_segment_sum(tf.reshape(real, [-1]), place, batch * size)
+        # nothing real has the id 0, so what the candidate has not counts 0
+        found = tf.gather(tf.reshape(counts, [batch, size]), ours, batch_dims=1)
+        return tf.reduce_sum(found, axis=2) / values
+    total = tf.zeros_like(ours[:, :, 0], tf.float32)
+    # one value of the candidate at a time: [B, C, 1] against [B, 1, H * width]
+    for place in range(static_length(ours, 2)):
+        same = ours[:, :, place, tf.newaxis] == theirs[:, tf.newaxis, :]
+        total += tf.reduce_sum(tf.where(same, real[:, tf.newaxis, :], 0.0), axis=2)
     return total / values

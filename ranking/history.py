@@ -70,7 +70,8 @@ class TargetAttention(tf.Module):
     An item h weighs o . relu(A h + B c + W (h * c) + age) for the candidate c, without a softmax,
     so that the intensity of an interest stays: the paper's activation unit over [h, c, h - c,
     h * c], with a term for how long ago the item was chosen. All units come from one product of
-    matrices per query, and nothing of [B, C, H, D] is ever held.
+    matrices per query, and nothing of [B, C, H, D] is ever held. o comes in last, as a sum over
+    the items is linear: what passes over [B, C, H] more than once is most of the time.
     """
 
     def __init__(self, dim: int, *, units: int, length: int) -> None:
@@ -86,13 +87,24 @@ class TargetAttention(tf.Module):
         self, history: HistoryItems, candidates: tf.Tensor, seed: tf.Tensor | None
     ) -> tf.Tensor:
         """Return attended, its product with the candidate, its sum, the weights' sum and mean."""
-        weights = self._weights(history, candidates)
+        units, dim = self._units, self._dim
+        batch, width = tf.shape(candidates)[0], tf.shape(candidates)[1]
+        active = tf.nn.relu(
+            tf.matmul(self._asked(candidates), self._keys(history), transpose_b=True)
+        )
         # a column of ones makes the sum of the weights come with the sum of the items
         values = tf.concat([history.vectors, tf.ones_like(history.vectors[:, :, :1])], axis=-1)
         values *= history.mask[:, :, tf.newaxis]
+        # each unit sums the items by itself, [B, C * units, D + 1]: less to weigh than [B, C, H]
+        found = tf.matmul(active, values)
+        found = tf.reshape(found, tf.stack([batch * width, units * (dim + 1)]))
+        # [units, D + 1, D + 1] -> [units * (D + 1), D + 1]
+        mix = tf.reshape(self._out[:, tf.newaxis, tf.newaxis] * tf.eye(dim + 1), [-1, dim + 1])
+        # [B * C, D + 1] -> [B, C, D + 1]
+        attended = tf.reshape(tf.matmul(found, mix), tf.stack([batch, width, dim + 1]))
         count = tf.maximum(tf.reduce_sum(history.mask, axis=1), 1.0)
-        attended = tf.matmul(weights, values) * tf.math.rsqrt(count)[:, tf.newaxis, tf.newaxis]
-        interest = attended[:, :, : self._dim]
+        attended *= tf.math.rsqrt(count)[:, tf.newaxis, tf.newaxis]
+        interest = attended[:, :, :dim]
         return tf.concat(
             [
                 attended,
@@ -102,25 +114,28 @@ class TargetAttention(tf.Module):
             axis=-1,
         )
 
-    def _weights(self, history: HistoryItems, candidates: tf.Tensor) -> tf.Tensor:
-        """How much each item counts for each candidate, [B, C, H]."""
+    def _keys(self, history: HistoryItems) -> tf.Tensor:
+        """Of each item: itself, what it adds to each unit by itself and by its age, and 1."""
+        age = tf.gather(self._age, history.age(self._length - 1))
+        own = tf.matmul(history.vectors, self._item) + age
+        return tf.concat([history.vectors, own, tf.ones_like(own[:, :, :1])], axis=-1)
+
+    def _asked(self, candidates: tf.Tensor) -> tf.Tensor:
+        """What meets the keys, [B, C * units, D + units + 1].
+
+        Of each candidate and unit: the candidate, scaled, which unit it is, and what the candidate
+        adds by itself. All of it is linear in the candidate, so one product makes it.
+        """
         units, dim = self._units, self._dim
         batch, width = tf.shape(candidates)[0], tf.shape(candidates)[1]
-        length = tf.shape(history.vectors)[1]
-        age = tf.gather(self._age, history.age(self._length - 1))
-        # of each item: itself, and what it adds to each unit by itself and by its age
-        keys = tf.concat([history.vectors, tf.matmul(history.vectors, self._item) + age], axis=-1)
-        # of each candidate and unit: the candidate, scaled, and which unit it is
-        scaled = candidates[:, :, tf.newaxis, :] * self._both
-        which = tf.broadcast_to(tf.eye(units), tf.stack([batch, width, units, units]))
-        asked = tf.concat([scaled, which], axis=-1)
-        # [B, C, units, D + units] -> [B, C * units, D + units]
-        asked = tf.reshape(asked, tf.stack([batch, width * units, dim + units]))
-        pairs = tf.matmul(asked, keys, transpose_b=True)
-        pairs = tf.reshape(pairs, tf.stack([batch, width, units, length]))
-        own = tf.matmul(candidates, self._candidate)[:, :, :, tf.newaxis]
-        active = tf.nn.relu(pairs + own)
-        return tf.einsum("bcuh,u->bch", active, self._out)
+        scaled = tf.eye(dim)[:, tf.newaxis, :] * self._both
+        own = self._candidate[:, :, tf.newaxis]
+        linear = tf.concat([scaled, tf.zeros([dim, units, units]), own], axis=-1)
+        which = tf.pad(tf.eye(units), [[0, 0], [dim, 1]])
+        # [B, C, D] -> [B * C, D], and [D, units, columns] -> [D, units * columns]
+        flat = tf.reshape(candidates, [-1, dim])
+        asked = tf.matmul(flat, tf.reshape(linear, [dim, -1])) + tf.reshape(which, [-1])
+        return tf.reshape(asked, tf.stack([batch, width * units, dim + units + 1]))
 
 
 class CandidateTransformer(tf.Module):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from features.backend import tf
 from features.encoders import FeatureSpec
-from features.layers import EntityTable, FeatureEmbedding, static_length
+from features.layers import EntityTable, FeatureEmbedding
 from ranking import cross
 from ranking.calibration import Calibrator
 from ranking.config import RankingConfig
@@ -73,6 +73,7 @@ class Ranker(tf.Module):
 
     def outputs(self, request: Request, seed: tf.Tensor | None = None) -> Outputs:
         """Predict as the ranker learns to, nothing calibrated; `seed` as in a call."""
+        request = replace(request, history=_trimmed(request.history))
         vectors, past_vectors = self._vectors(request, seed)
         mask = tf.cast(request.history >= 0, tf.float32)
         history = HistoryItems(past_vectors, mask)
@@ -111,18 +112,22 @@ class Ranker(tf.Module):
         """
         both = [tf.reshape(rows, [-1]) for rows in (request.candidates, request.history)]
         distinct, place = tf.unique(tf.concat(both, axis=0))
-        features = self._items(distinct)
-        rate, unknown = self.config.id_dropout, self._id.input_dim - 1
-        ids = hide_ids(features[self.inputs.item_id], rate, seed, unknown=unknown, salt=11)
-        parts = [self._id(ids)]
-        if self._content is not None:
-            parts.append(self._content(features))
-        vectors = self._item_vector(tf.concat(parts, axis=-1))
+        vectors = self._embedded(distinct, seed)
         split = tf.size(request.candidates)
         return (
             tf.gather(vectors, tf.reshape(place[:split], tf.shape(request.candidates))),
             tf.gather(vectors, tf.reshape(place[split:], tf.shape(request.history))),
         )
+
+    def _embedded(self, rows: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """Vectors of item rows, [n] int32 to [n, D]."""
+        features = self._items(rows)
+        rate, unknown = self.config.id_dropout, self._id.input_dim - 1
+        ids = hide_ids(features[self.inputs.item_id], rate, seed, unknown=unknown, salt=11)
+        parts = [self._id(ids)]
+        if self._content is not None:
+            parts.append(self._content(features))
+        return self._item_vector(tf.concat(parts, axis=-1))
 
     def _query(
         self, request: Request, mean: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor | None
@@ -145,8 +150,9 @@ class Ranker(tf.Module):
         compared = {spec.name for spec in self._content_specs if spec.kind != "text"}
         candidate = self._items(request.candidates, compared)
         history = self._items(request.history, compared)
+        recent = min(_RECENT, self.config.history)
         together = cross.chosen_together(
-            request.candidates, *self.past.neighbours(_latest(request.history, mask, _RECENT))
+            request.candidates, *self.past.neighbours(_latest(request.history, mask, recent))
         )
         last = cross.chosen_together(
             request.candidates, *self.past.neighbours(_latest(request.history, mask, 1))
@@ -176,10 +182,16 @@ class Ranker(tf.Module):
         self.outputs(Request(tf.constant([-1]), nothing, context, nothing[:, :1], tf.zeros([1, 1])))
 
 
+def _trimmed(history: tf.Tensor) -> tf.Tensor:
+    """Leave out the columns of [B, H] in which no history has an item, all but the first."""
+    longest = tf.reduce_max(tf.reduce_sum(tf.cast(history >= 0, tf.int32), axis=1))
+    return history[:, : tf.maximum(longest, 1)]
+
+
 def _latest(history: tf.Tensor, mask: tf.Tensor, length: int) -> tf.Tensor:
     """The last `length` items of each history [B, H], latest first, [B, length]; -1 is none."""
     count = tf.cast(tf.reduce_sum(mask, axis=1, keepdims=True), tf.int32)
-    place = count - 1 - tf.range(min(length, static_length(history, 1)))
+    place = count - 1 - tf.range(length)
     return tf.where(place >= 0, tf.gather(history, tf.maximum(place, 0), batch_dims=1), -1)
 
 

@@ -23,7 +23,7 @@ class Scorer:
 
     def __init__(self, ranker: Ranker, *, histories: Histories, context: EncodedTable) -> None:
         self.ranker = ranker
-        self._histories, self.context = histories, context
+        self.histories, self.context = histories, context
         self._predict = tf.function(
             lambda users, history, context, candidates, score: ranker(
                 Request(users, history, context, candidates, score)
@@ -33,7 +33,7 @@ class Scorer:
 
     def inputs(self, queries: Queries, context_rows: np.ndarray) -> dict[str, object]:
         """Gather the query side: `users` [Q], `history` [Q, H] and `context` by feature."""
-        history = self._histories.before(
+        history = self.histories.before(
             queries.user, queries.time, length=self.ranker.config.history
         )
         return {

@@ -37,6 +37,7 @@ LOSS_INPUTS = (
     "first_seen",
     "user",
     "time",
+    "weight",
 )
 """The parts of a batch that the model's loss takes."""
 
@@ -79,7 +80,8 @@ class Batches:
         int64; `items` [M] int32, the distinct items of the batch; `candidates` [C] int32, which of
         them are candidates, and `positive` [Q] int32, which of these the targets; `correction`
         [W or 1, C] float32 and, where it is W, `correction_row` [Q] int32, see `Drawn`;
-        `positive_correction` [Q] float32; `first_seen` [C] int64, when they appeared.
+        `positive_correction` [Q] float32; `first_seen` [C] int64, when they appeared; `weight` [Q]
+        float32, how much a target counts, where the log says.
         `sequence` is of places among the `items`.
         """
         rng = np.random.default_rng([self._seed, number])
@@ -158,6 +160,8 @@ class Batches:
             "user": self._log.user[row],
             "time": self._log.time[row],
         }
+        if self._log.weight is not None:
+            result["weight"] = self._log.weight[row]
         if drawn.row is not None:
             result["correction_row"] = drawn.row.astype(np.int32)
         return result

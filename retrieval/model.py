@@ -192,4 +192,5 @@ class Retriever(tf.Module):
                 batch["positive_correction"] if self.config.correct_positive else None
             ),
             arrival=(Arrival.of(batch["first_seen"], batch["time"]) if self._has_times else None),
+            weight=batch.get("weight"),
         )

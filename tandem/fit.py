@@ -9,7 +9,7 @@ from rich.console import Console
 
 from evaluation.report import Metrics
 from interactions.errors import UserError
-from interactions.split import RANKING, TEST, VALIDATION, WINDOW_NAMES
+from interactions.split import RANKING, RETRIEVAL, TEST, VALIDATION, WINDOW_NAMES
 from tandem.config import TandemConfig, dump_config, parse_config
 from tandem.data import Data, read_data
 from tandem.judging import judge
@@ -33,6 +33,7 @@ def fit(
     with resources.stage("read, clean and split the data"):
         data = read_data(config, run=run, console=console)
     _refuse_unanswerable(data)
+    _refuse_weightless(data)
     for task in config.tasks.keys() - config.trained_tasks.keys():
         console.print(f"  task {task} has weight 0: it is neither trained nor predicted")
     trained = train_system(data, folder=run, resources=resources, console=console)
@@ -111,6 +112,21 @@ def _refuse_unanswerable(data: Data) -> None:
                 f"the {WINDOW_NAMES[code]} window has only events of items that their users had "
                 "chosen before, so there is nothing to recommend; set repeats: keep, or give more "
                 "data"
+            )
+
+
+def _refuse_weightless(data: Data) -> None:
+    """Refuse windows to learn from in which no chosen event counts."""
+    weight, log = data.log.weight, data.log
+    if weight is None:
+        return
+    for code in (RETRIEVAL, RANKING, VALIDATION):
+        rows = data.windows.rows(code)
+        if not weight[rows[log.chosen[rows]]].any():
+            raise UserError(
+                f"column {data.config.data.weight!r} is 0 for every chosen event of the "
+                f"{WINDOW_NAMES[code]} window, so nothing can be learned there; give some of them "
+                "a weight above 0, or leave out data.weight"
             )
 
 

@@ -114,7 +114,14 @@ def _without(windows: Windows, users: Forgotten) -> Windows:
 def _read_events(data: Data, changes: Changes, *, notes: list[str]) -> EventLog:
     """Read the new events, without those of forgotten users."""
     assert changes.events is not None
-    only_events = {"items": None, "users": None, "item_features": (), "user_features": ()}
+    # nothing is trained on a renewed log, so its events need no weights
+    only_events = {
+        "items": None,
+        "users": None,
+        "item_features": (),
+        "user_features": (),
+        "weight": None,
+    }
     config = data.config.data.model_copy(
         update={"events": str(changes.events.absolute()), **only_events}
     )
@@ -199,6 +206,7 @@ def _rows(log: EventLog, rows: np.ndarray) -> EventLog:
             for task, label in log.labels.items()
         },
         event_table=_picked(log.event_table, rows),
+        weight=None if log.weight is None else log.weight[rows],
     )
 
 
@@ -218,6 +226,7 @@ def _concatenated(old: EventLog, new: EventLog) -> EventLog:
             for task, label in old.labels.items()
         },
         event_table=_stacked(old.event_table, new.event_table),
+        weight=None,
     )
 
 

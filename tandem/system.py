@@ -262,13 +262,16 @@ def _training_examples(data: Data, searcher: Searcher, *, path: Path) -> Example
         )
         table.save(path)
     return Examples(
-        Candidates.load(path), exposures_of(data, searcher, RANKING), data.past(RETRIEVAL)
+        Candidates.load(path),
+        exposures_of(data, searcher, RANKING),
+        data.past(RETRIEVAL),
+        data.log.weight,
     )
 
 
 def _validation_examples(data: Data, searcher: Searcher, *, now: Past) -> Examples:
     candidates = candidates_of(data, searcher, data.queries(VALIDATION))
-    return Examples(candidates, exposures_of(data, searcher, VALIDATION), now)
+    return Examples(candidates, exposures_of(data, searcher, VALIDATION), now, data.log.weight)
 
 
 def ranker_inputs(data: Data, encoded: Encoded) -> RankerInputs:

@@ -285,3 +285,42 @@ def test_vectors_of_different_lengths_are_refused(folder):
     events = folder.csv("e.csv", f"user_id,item_id,timestamp,v\na,x,{T},[1 2]\na,y,{T},1 2 3\n")
     with pytest.raises(UserError, match=r"lengths \[2, 3\]"):
         folder.load(events, event_features=[{"name": "v", "kind": "vector"}])
+
+
+def test_weights_stay_with_their_rows(folder):
+    header = "user_id,item_id,timestamp,counts\n"
+    events = folder.csv("e.csv", header + f"b,x,{T + 5},0.5\na,z,{T},0\nb,y,{T + 1},3\n")
+    log = folder.load(events, weight="counts").log
+    assert named(log) == [("b", "y", 1), ("b", "x", 5), ("a", "z", 0)]
+    assert log.weight.tolist() == [3, 0.5, 0]
+    assert folder.load(events).log.weight is None
+
+
+def test_rows_that_only_carry_labels_need_no_weight(folder):
+    events = folder.csv(
+        "e.csv",
+        f"user_id,item_id,timestamp,type,counts\na,x,{T},view,2\na,x,{T + 1},purchase,\n",
+    )
+    event = {"column": "type", "exposure": ["view"], "chosen": ["view"]}
+    log = folder.load(events, weight="counts", event=event).log
+    assert log.weight.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        (("1", "-2"), "holds -2 on 1 rows"),
+        (("1", ""), "holds nothing on 1 rows"),
+        (("1", "inf"), "holds inf on 1 rows"),
+        (("1", "much"), "holds 'much', which is no number"),
+        (("0", "0"), "is 0 on every row"),
+    ],
+)
+def test_impossible_weights_are_refused_with_column_value_and_remedy(folder, counts, says):
+    rows = "".join(f"u{n},x,{T + n},{count}\n" for n, count in enumerate(counts))
+    events = folder.csv("e.csv", "user_id,item_id,timestamp,counts\n" + rows)
+    with pytest.raises(UserError) as refused:
+        folder.load(events, weight="counts")
+    message = str(refused.value)
+    assert says in message and "'counts'" in message
+    assert "data.weight needs a number of at least 0" in message

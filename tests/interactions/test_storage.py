@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -40,6 +42,16 @@ def test_what_is_saved_comes_back_mapped_and_equal(log, tmp_path, kind):
     assert stored.windows.describe() == windows.describe()
     np.testing.assert_array_equal(stored.windows.end(1), windows.end(1))
     np.testing.assert_array_equal(stored.windows.rows(TEST), windows.rows(TEST))
+
+
+def test_weights_come_back(log, tmp_path):
+    storage.save(log, tmp_path / "without")
+    assert storage.load(tmp_path / "without").log.weight is None
+    weighed = replace(log, weight=np.linspace(0, 2, len(log), dtype=np.float32))
+    storage.save(weighed, tmp_path / "log")
+    again = storage.load(tmp_path / "log").log.weight
+    np.testing.assert_array_equal(again, weighed.weight)
+    assert isinstance(again, np.memmap)
 
 
 def test_saving_again_replaces_and_leaves_nothing_beside(log, tmp_path):

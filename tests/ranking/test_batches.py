@@ -51,6 +51,27 @@ def test_after_each_half_life_an_event_counts_half(world, scorer):
     assert shown.max() <= 1.0 and shown.min() >= 0.0
 
 
+def test_what_the_log_says_an_event_counts_is_halved_by_its_age(world, scorer):
+    logged = np.random.default_rng(0).random(len(world.log)).astype(np.float32)
+    given = replace(in_days(world.examples), weight=logged)
+    for half_life in (None, 7.0):
+        plain = batches(replace(given, weight=None), scorer, half_life_days=half_life)
+        weighed = batches(given, scorer, half_life_days=half_life)
+        for one, other in zip(plain.parts(), weighed.parts(), strict=True):
+            assert (one["choices"]["users"].numpy() == other["choices"]["users"].numpy()).all()
+        lists = np.array([0, 7, 399])
+        one, other = plain.batch(lists, lists), weighed.batch(lists, lists)
+        asked = given.candidates.queries.row[lists]
+        np.testing.assert_allclose(
+            other["choices"]["weight"], one["choices"]["weight"] * logged[asked], rtol=1e-5
+        )
+        places = weighed.pages.exposure[lists]
+        wanted = np.where(places >= 0, logged[given.exposures.queries.row[places]], 0)
+        np.testing.assert_allclose(
+            other["exposures"]["weight"], one["exposures"]["weight"] * wanted, rtol=1e-5
+        )
+
+
 def test_an_epoch_passes_over_every_exposure_once_and_again_in_another_order(world, scorer):
     made = batches(world.examples, scorer)
     epochs = [[batch["exposures"] for batch in made.epoch(number)] for number in (0, 1)]
@@ -63,3 +84,38 @@ def test_an_epoch_passes_over_every_exposure_once_and_again_in_another_order(wor
         assert np.nansum(labels) == world.examples.exposures.labels["purchase"].sum()
     first, second = (epoch[0]["items"].numpy() for epoch in epochs)
     assert first.shape != second.shape or (first != second).any()
+
+
+def test_lists_with_histories_of_like_length_share_a_batch(world):
+    config = RankingConfig(batch_queries=10, history=20)
+    ranker = Ranker(world.inputs, config, world.examples.past.copy())
+    scorer = Scorer(ranker, histories=world.histories, context=world.context)
+    made = Batches(world.examples, scorer, config=config, seed=3)
+
+    def longest(batch):
+        return (batch["choices"]["history"].numpy() >= 0).sum(axis=1).max()
+
+    asked = world.examples.candidates.queries
+    lengths = world.histories.before(asked.user, asked.time, length=20).count
+    epoch = list(made.epoch(0))
+    assert len(epoch) == made.steps == len(lengths) // 10
+    users = np.concatenate([batch["choices"]["users"].numpy() for batch in epoch])
+    np.testing.assert_array_equal(np.sort(users), np.sort(asked.user))
+    shuffled = np.random.default_rng(0).permutation(lengths).reshape(-1, 10)
+    order = [longest(batch) for batch in epoch]
+    assert sum(order) < 0.8 * shuffled.max(axis=1).sum()
+    # neither the shortest nor the longest come first, and again the same way
+    assert order not in (sorted(order), sorted(order)[::-1])
+    assert order == [longest(batch) for batch in made.epoch(0)]
+
+
+def test_everything_is_validated_once(world, scorer):
+    made = batches(world.examples, scorer)
+    parts = list(made.parts())
+    asked = world.examples.candidates.queries
+    users = np.concatenate([part["choices"]["users"].numpy() for part in parts])
+    np.testing.assert_array_equal(np.sort(users), np.sort(asked.user))
+    shown = np.concatenate([part["exposures"]["items"].numpy().ravel() for part in parts])
+    np.testing.assert_array_equal(
+        np.bincount(shown[shown >= 0]), np.bincount(world.examples.exposures.queries.item)
+    )

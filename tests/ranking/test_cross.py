@@ -30,31 +30,35 @@ def test_how_often_a_candidate_was_chosen_before(rows):
             assert found[b, c] == pytest.approx(np.log1p(count))
 
 
+@pytest.mark.parametrize("many", [M, 9])
 @pytest.mark.parametrize("width", [C, 40])
-def test_how_near_a_candidate_is_to_what_the_same_people_chose(width):
+def test_how_near_a_candidate_is_to_what_the_same_people_chose(width, many):
+    """Few neighbours are compared with the candidates, many are looked up if candidates are."""
     candidates = np.random.default_rng(3).integers(-1, 8, (B, width)).astype(np.int32)
     rng = np.random.default_rng(1)
-    near = rng.integers(-1, 8, (B, H, M)).astype(np.int32)
-    weight = np.where(near >= 0, rng.random((B, H, M)), 0).astype(np.float32)
+    near = rng.integers(-1, 8, (B, H, many)).astype(np.int32)
+    weight = np.where(near >= 0, rng.random((B, H, many)), 0).astype(np.float32)
     total, most = cross.chosen_together(
         tf.constant(candidates), tf.constant(near), tf.constant(weight)
     )
     for b in range(B):
         for c in range(width):
             found = [
-                weight[b, h, m] for h in range(H) for m in range(M)
+                weight[b, h, m] for h in range(H) for m in range(many)
                 if near[b, h, m] == candidates[b, c]
             ]  # fmt: skip
             assert total[b, c].numpy() == pytest.approx(sum(found), abs=1e-6)
             assert most[b, c].numpy() == pytest.approx(max(found, default=0.0), abs=1e-6)
 
 
-def test_how_alike_candidate_and_history_are(rows):
+@pytest.mark.parametrize("more", [0, 10_000])
+def test_how_alike_candidate_and_history_are(rows, more):
+    """Categories with many values are compared, not counted."""
     rng = np.random.default_rng(2)
     specs = (
-        FeatureSpec("brand", "categorical", 4, 0),
+        FeatureSpec("brand", "categorical", 4 + more, 0),
         FeatureSpec("title", "text", 9, 2),
-        FeatureSpec("genres", "categories", 5, W),
+        FeatureSpec("genres", "categories", 5 + more, W),
         FeatureSpec("price", "numeric", 0, 2),
     )
 

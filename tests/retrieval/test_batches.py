@@ -1,5 +1,7 @@
 """What a batch holds, and that an epoch can be made again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,30 @@ def test_mined_items_become_candidates(log, rows):
     batches.mine_with(Chosen())
     for batch in batches.epoch(0):
         assert log.item[rows].max() in batch["items"][batch["candidates"]]
+
+
+def test_targets_count_as_much_as_the_log_says(log, rows):
+    assert all("weight" not in batch for batch in batches_of(log, rows).epoch(0))
+    weight = np.random.default_rng(0).random(len(log)).astype(np.float32)
+    for batch in batches_of(replace(log, weight=weight), rows).epoch(0):
+        np.testing.assert_array_equal(batch["weight"], weight[batch["row"]])
+
+
+def test_what_counts_twice_weighs_twice_in_the_loss(world, log):
+    from features.backend import tf
+    from retrieval.batches import LOSS_INPUTS
+
+    batch = next(batches_of(log, world.early).epoch(0))
+    tensors = {name: tf.constant(batch[name]) for name in LOSS_INPUTS if name in batch}
+    tensors["slot"] = tf.zeros(len(batch["row"]), tf.int32)
+
+    def loss(weight=None):
+        given = {} if weight is None else {"weight": tf.constant(weight)}
+        return float(world.searcher.retriever.loss(tensors | given, {}, tf.constant([0, 1])))
+
+    some = (np.arange(len(batch["row"])) % 3 == 0).astype(np.float32)
+    mine, others, both = loss(some), loss(1 - some), loss(1 + some)
+    share = some.mean()
+    assert loss() == pytest.approx(share * mine + (1 - share) * others, rel=1e-4)
+    assert both == pytest.approx((2 * share * mine + (1 - share) * others) / (1 + share), rel=1e-4)
+    assert abs(mine - others) > 1e-3

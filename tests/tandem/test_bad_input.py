@@ -80,6 +80,46 @@ def test_a_label_column_of_text_is_named_with_its_first_text(refused):
     assert "'device'" in error and "is no number" in error and "'rating'" in error
 
 
+def weighed(condition, otherwise):
+    """A column `counts`: 1 where `condition(row)` holds."""
+
+    def spoil(folder):
+        header, *rows = (folder / "events.csv").read_text().splitlines()
+        lines = [f"{row},{1 if condition(row.split(',')) else otherwise}" for row in rows]
+        (folder / "events.csv").write_text("\n".join([f"{header},counts", *lines, ""]))
+
+    return spoil
+
+
+def test_a_negative_weight_of_an_event_is_named_with_its_column(refused):
+    data = {"events": "events.csv", "weight": "counts"}
+    error = refused(weighed(lambda row: row[0] != "u7", -3), data=data)
+    assert "'counts' holds -3 on" in error and "data.weight needs a number of at least 0" in error
+
+
+def test_a_window_in_which_nothing_counts_is_named(refused):
+    data = {"events": "events.csv", "weight": "counts"}
+    error = refused(weighed(lambda row: row[2] > "1600900000", 0), data=data)
+    assert "'counts' is 0 for every chosen event of the retrieval window" in error
+
+
+@pytest.mark.parametrize("weight", [-1, -0.01])
+def test_a_negative_weight_of_a_task_is_named(refused, weight):
+    error = refused(
+        tasks={"retrieval": {}, "bought": {"kind": "binary", "column": "bought", "weight": weight}}
+    )
+    assert "tasks.bought.weight" in error and str(weight) in error
+
+
+def test_a_retrieval_task_of_weight_0_is_refused(refused):
+    assert "tasks.retrieval.weight is 0" in refused(tasks={"retrieval": {"weight": 0}})
+
+
+def test_a_negative_weight_of_the_order_is_named(refused):
+    error = refused(ranking={"order": {"retrieval": 1.0, "bought": -2.0}})
+    assert "-2.0" in error and "at least 0" in error
+
+
 def test_equal_timestamps_are_refused_with_a_way_out(refused):
     def spoil(folder):
         rows = [line.split(",") for line in (folder / "events.csv").read_text().splitlines()[1:]]

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
+from benchmarks.arguments import results_folder
 from interactions.errors import UserError
 
 
@@ -33,7 +34,7 @@ def compare_command(
     parser.add_argument("--data", nargs="+", default=None, help=", ".join(data))
     parser.add_argument("--models", nargs="+", default=models)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--out", type=results_folder, default=str(out))
     parser.add_argument(
         "--quick", action="store_true",
         help="a tiny generated data set, short trainings and the first settings of each grid",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from evaluation.plots import save_figure
 from export.config import ExportConfig
 from export.manifest import IndexEntry, ScannEntry
 from export.system import System, queries_now
@@ -67,7 +67,11 @@ def _entry(measured: Measured) -> ScannEntry:
 
 
 def plot_curve(index: IndexEntry, path: Path) -> None:
-    """Draw recall against the time of a query, a point for each setting that was measured."""
+    """Draw recall against the time of a query, a point for each setting that was measured.
+
+    Raises:
+        UserError: `path` cannot be written.
+    """
     figure = Figure(figsize=(6.0, 4.0), layout="constrained")
     axes = figure.subplots()
     for leaves in sorted({point.leaves for point in index.curve}):
@@ -86,5 +90,4 @@ def plot_curve(index: IndexEntry, path: Path) -> None:
         xlabel="milliseconds of one query (median)", ylabel=f"recall of the true top {index.k}"
     )
     axes.legend()
-    FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=120)
+    save_figure(figure, path)

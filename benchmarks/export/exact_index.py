@@ -13,10 +13,10 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import results_folder
 from benchmarks.export.bars import Bar, alternating, ratio, report, times_table
 from features.backend import tf, tfrs
 from retrieval.index import ExactIndex
@@ -66,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/export"))
+    parser.add_argument("--out", type=results_folder, default="runs/benchmarks/export")
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--many", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=40)

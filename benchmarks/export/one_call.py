@@ -23,6 +23,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from benchmarks.arguments import results_folder
 from benchmarks.export.bars import Bar, alternating, ratio, report, times_table
 from benchmarks.serving.load import free_port, known_users
 from benchmarks.serving.server_process import ServerProcess
@@ -125,7 +126,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/export"))
+    parser.add_argument("--out", type=results_folder, default="runs/benchmarks/export")
     parser.add_argument("--rounds", type=int, default=200)
     asked = parser.parse_args()
     users = known_users(500)

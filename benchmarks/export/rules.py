@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import results_folder
 from benchmarks.export.bars import Bar, alternating, ratio, report, times_table
 from benchmarks.serving.load import known_users
 from export.manifest import Bundle, SignatureEntry, read_bundle
@@ -83,7 +84,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/export"))
+    parser.add_argument("--out", type=results_folder, default="runs/benchmarks/export")
     parser.add_argument("--rounds", type=int, default=100)
     asked = parser.parse_args()
     bundle = read_bundle(asked.bundle)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from benchmarks.arguments import results_folder
 from benchmarks.export.bars import Bar, alternating, ratio, report, times_table
 from export.indexing import index_entry, plot_curve
 from export.system import queries_now
@@ -67,7 +68,7 @@ def main() -> int:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/export"))
+    parser.add_argument("--out", type=results_folder, default="runs/benchmarks/export")
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--queries", type=int, default=768)
     asked = parser.parse_args()
@@ -82,7 +83,6 @@ def main() -> int:
         exact, embeddings, offered=offered, queries=tuning, asked="scann", recall=0.99, k=K
     )
     entry = index_entry(choice, recall=1.0, k=K)
-    asked.out.mkdir(parents=True, exist_ok=True)
     plot_curve(entry, asked.out / "scann.png")
     searches = {
         "exact": tf.function(lambda q: exact.search(q, k=K)),

@@ -16,6 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.arguments import results_folder
 from benchmarks.export.bars import Bar, report
 from benchmarks.serving.load import free_port
 from benchmarks.serving.report import markdown, plot_curves
@@ -67,7 +68,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="Of the bundles; those that are there are taken.")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/export"))
+    parser.add_argument("--out", type=results_folder, default="runs/benchmarks/export")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--events-per-user", type=int, default=5)
     asked = parser.parse_args()
@@ -78,7 +79,6 @@ def main() -> int:
             found.append(load(bundle, size=size, scratch=Path(scratch)))
     header = ["items and users", "load s", "memory MiB", "recommender on disk MiB"]
     table = markdown(header, [[one.size, one.seconds, one.memory, one.disk] for one in found])
-    asked.out.mkdir(parents=True, exist_ok=True)
     sizes = [one.size for one in found]
     plot_curves(
         asked.out / "size.png",

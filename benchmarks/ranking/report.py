@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.ranking.contenders import SINGLE
 from benchmarks.ranking.results import LOWER_IS_BETTER, Comparison, Result
 from benchmarks.retrieval.datasets import ABOUT
 from benchmarks.tables import interval, percent, plain, rounded, table
+from evaluation.plots import save_figure
 
 MARGIN = 0.01
 """A joint model may be worse than a single-task one by so much, relatively, and no more."""
@@ -98,8 +98,7 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
         )
         axes.title.set_size(9)
         axes.margins(0.25)
-    FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=120)
+    save_figure(figure, path)
 
 
 def _quality(comparison: Comparison) -> str:

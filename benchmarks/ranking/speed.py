@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks.arguments import results_folder
 from benchmarks.retrieval.datasets import prepare
 from features.backend import tf
 from features.entities import EntityEncoders
@@ -271,7 +272,7 @@ def _flag(operation: Any, *names: str) -> bool:
 def main() -> None:
     """Print a Markdown table, and write it into the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=results_folder, required=True)
     parser.add_argument("--dataset", default="marketplace", choices=("marketplace", "quick"))
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)

@@ -19,16 +19,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
 
+from benchmarks.arguments import results_folder
 from benchmarks.retrieval.cost_cell import SHORT, Cost, Size
 from benchmarks.retrieval.datasets import ROOT
 from benchmarks.retrieval.machine import machine, machine_lines
 from benchmarks.tables import table
+from evaluation.plots import save_figure
 
 ITEMS = (10_000, 100_000, 1_000_000)
 EVENTS = (1_000_000, 10_000_000, 50_000_000)
@@ -112,8 +113,7 @@ def plot(costs: Sequence[Cost], path: Path) -> None:
         memory.legend()
     panels[0][0].set_ylim(0, 1.1 * max(cost.own_mib for cost in costs))
     panels[1][0].set_ylim(0, 1.1e6 * max(cost.cpu_seconds_per_event for cost in costs))
-    FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=120)
+    save_figure(figure, path)
 
 
 def _middle(values: Sequence[int]) -> int:
@@ -131,7 +131,7 @@ def main() -> int:
     parser.add_argument("--items", type=int, nargs="+", default=ITEMS)
     parser.add_argument("--events", type=int, nargs="+", default=EVENTS)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/retrieval-cost"))
+    parser.add_argument("--out", type=results_folder, default="runs/benchmarks/retrieval-cost")
     arguments = parser.parse_args()
     console = Console()
     cells = sizes(arguments.items, arguments.events)
@@ -139,7 +139,6 @@ def main() -> int:
         measure(size, steps=arguments.steps)
         for size in track(cells, description="cells", console=console)
     ]
-    arguments.out.mkdir(parents=True, exist_ok=True)
     text = markdown(costs, steps=arguments.steps)
     (arguments.out / "cost.md").write_text(text + "\n", encoding="utf-8")
     content = {"machine": machine(), "cells": [asdict(cost) for cost in costs]}

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.retrieval.datasets import ABOUT
 from benchmarks.retrieval.results import PAIRED, Comparison, Result
 from benchmarks.tables import interval, plain, rounded, table
+from evaluation.plots import save_figure
 
 QUALITY = ("ndcg@10", "recall@10", "recall@100", "recall@200", "ndcg@100", "ndcg@200")
 """With one true item per query the hit rate is the recall; the table says so."""
@@ -64,8 +64,7 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
         axes.title.set_size(9)
         axes.set_ylim(bottom=0)
         axes.margins(x=0.25)
-    FigureCanvasAgg(figure)
-    figure.savefig(path, format="png", dpi=120)
+    save_figure(figure, path)
 
 
 def _quality(comparison: Comparison) -> str:

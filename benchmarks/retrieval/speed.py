@@ -26,6 +26,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
+from benchmarks.arguments import results_folder
 from benchmarks.retrieval import datasets, ours
 from benchmarks.retrieval.baselines import tutorial
 from benchmarks.retrieval.contender import Evaluation, Fitted, Point
@@ -203,7 +204,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", default="ml-latest-small-last-five")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/retrieval-speed"))
+    parser.add_argument("--out", type=results_folder, default="runs/benchmarks/retrieval-speed")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, choices=BATCHES)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     arguments = parser.parse_args()

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import results_folder
 from benchmarks.serving.load import free_port, known_users
 from benchmarks.serving.report import markdown, plot_curves
 from benchmarks.serving.server_process import ServerProcess
@@ -303,7 +304,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=results_folder, required=True)
     parser.add_argument("--scenarios", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=30.0, help="of load in a short scenario")
@@ -312,7 +313,6 @@ def main() -> None:
     parser.add_argument("--swaps", type=int, default=10)
     parser.add_argument("--burst-seconds", type=float, default=5.0)
     asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
     outcomes = []
     for name in asked.scenarios:
         scene = Scene(asked, name)

@@ -20,6 +20,7 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 
+from benchmarks.arguments import results_folder
 from benchmarks.serving.report import markdown, plot_curves
 from benchmarks.serving.server_process import ServerProcess
 from benchmarks.serving.traffic import (
@@ -202,7 +203,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=results_folder, required=True)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--models", nargs="+", choices=list(BARS), default=list(BARS))
     parser.add_argument("--doors", nargs="+", choices=["grpc", "rest"], default=["grpc", "rest"])
@@ -211,7 +212,6 @@ def main() -> None:
     parser.add_argument("--batch-timeout-micros", type=int, default=1000)
     parser.add_argument("--num-batch-threads", type=int, default=os.cpu_count())
     asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         points = measure(asked, start_servers(asked, stack))
     write_report(points, asked.out)

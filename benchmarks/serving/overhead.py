@@ -28,6 +28,7 @@ from tempfile import TemporaryDirectory
 import grpc
 import numpy as np
 
+from benchmarks.arguments import results_folder
 from benchmarks.serving.load import free_port, known_users
 from benchmarks.serving.report import markdown
 from benchmarks.serving.server_process import ServerProcess
@@ -273,13 +274,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=results_folder, required=True)
     parser.add_argument("--model", default="recommender")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a slice")
     parser.add_argument("--repeats", type=int, default=15, help="slices of each kind")
     asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
     base = asked.bundle / asked.model
     versions = find_versions(base)
     if not versions:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
+
+from evaluation.plots import save_figure
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -26,16 +25,16 @@ def plot_curves(
     y: str,
     title: str,
 ) -> None:
-    """Draw each curve (x values, y values) into the file `path`."""
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    """Draw each curve (x values, y values) into the file `path`; UserError if it cannot be."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
     for name, (xs, ys) in curves.items():
         axes.plot(np.asarray(xs), np.asarray(ys), marker="o", markersize=3, label=name)
     axes.set(xlabel=x, ylabel=y, title=title)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def _cell(value: object) -> object:

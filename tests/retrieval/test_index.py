@@ -28,6 +28,15 @@ def test_items_of_equal_score_come_in_the_order_of_their_rows():
     assert found.item.numpy().tolist() == [[70, *range(39)]]
 
 
+def test_the_first_of_many_equal_items_are_found_wherever_they_lie_in_a_wide_catalogue():
+    embeddings = np.zeros((9_001, 2), np.float32)
+    embeddings[np.arange(5, 9_001, 37)] = 1.0
+    index = ExactIndex(embeddings)
+    found = index.search(tf.ones([2, 2]), k=200)
+    assert found.item.numpy().tolist() == [list(range(5, 5 + 200 * 37, 37))] * 2
+    assert index.padded >= 9_001 and not (found.item.numpy() >= 9_001).any()
+
+
 def test_excluded_items_are_never_found_however_short_the_list_gets():
     index = ExactIndex(np.arange(10, dtype=np.float32).reshape(5, 2))
     scores = index.scores(tf.ones([2, 2]))

@@ -148,16 +148,20 @@ class TaskConfig(Config):
 class SplitConfig(Config):
     """How the time line is cut into retrieval | ranking | validation | test."""
 
-    kind: Literal["time", "leave_last_out"] = "time"
+    kind: Literal["time", "leave_last_out", "random"] = "time"
+    """`random` gives every row to a window by lot, as benchmarks of ratings do: models learn from
+    what came later too, and since when an item is there is taken from the whole log."""
     ranking: float = Field(default=0.35, gt=0, lt=1)
-    """Share of the events in the ranking window, under `time`. The retriever that is served learns
-    from these as well; only the one that makes the ranker's candidates does not."""
+    """Share of the events in the ranking window, under `time` and `random`. The retriever that is
+    served learns from these as well; only the one that makes the ranker's candidates does not."""
     validation: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.1, gt=0, lt=1)
     ranking_events: int = Field(default=5, ge=1)
     """Most events a user gives to the ranking window, under `leave_last_out`."""
     test_events: int = Field(default=1, ge=1)
     """Events a user gives to the test window under `leave_last_out`, half of the user's at most."""
+    seed: int = Field(default=0, ge=0)
+    """Of the lot, under `random`."""
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Self:

@@ -20,12 +20,12 @@ class Windows:
     """The window of every row of a log, and when each window is over."""
 
     log: EventLog
-    kind: Literal["time", "leave_last_out"]
+    kind: Literal["time", "leave_last_out", "random"]
     window: np.ndarray
     """[rows] int8: RETRIEVAL, RANKING, VALIDATION or TEST."""
     ends: np.ndarray
     """[4] int64 under `time`, [4, users] int64 under `leave_last_out`: the time of the first event
-    of a later window, NEVER where there is none."""
+    of a later window, NEVER where there is none. Under `random` windows have no time: [4] NEVER."""
 
     def rows(self, *codes: int) -> np.ndarray:
         """Return the rows of these windows, int64, in the log's order."""
@@ -34,7 +34,7 @@ class Windows:
     def end(self, code: int) -> np.ndarray:
         """Return before when all that is known must have happened, training up to window `code`.
 
-        One int64 for all rows under `time`; [rows] int64, each its user's, under `leave_last_out`.
+        One int64 for all rows; [rows] int64, each its user's, under `leave_last_out`.
         """
         ends = self.ends[code]
         return ends if ends.ndim == 0 else ends[self.log.user]
@@ -63,11 +63,11 @@ def split(log: EventLog, config: SplitConfig) -> Windows:
     `leave_last_out` gives, of each user's chosen events, the last `test_events` (at most half) to
     test, the one before to validation, up to `ranking_events` (at most half of the rest) to ranking
     and the rest to retrieval; users with fewer than three stay in retrieval, and a row that is not
-    chosen goes with the last chosen one before it. Raises `UserError` where a window would be
-    empty.
+    chosen goes with the last chosen one before it. `random` gives each row to a window by lot.
+    Raises `UserError` where a window would be empty.
     """
     _refuse_unsplittable(log)
-    windows = _by_time(log, config) if config.kind == "time" else _leave_last_out(log, config)
+    windows = _SPLITS[config.kind](log, config)
     _refuse_empty(windows)
     return windows
 
@@ -84,8 +84,7 @@ def _by_time(log: EventLog, config: SplitConfig) -> Windows:
             "use split: {kind: leave_last_out}, or give data.timestamp"
         )
     times = np.sort(log.time[log.chosen])
-    held_out = np.cumsum([config.test, config.validation, config.ranking])[::-1]
-    cuts = times[np.floor((1 - held_out) * len(times)).astype(np.int64)]
+    cuts = times[np.floor((1 - _held_out(config)) * len(times)).astype(np.int64)]
     # A row at the cut belongs after it, so equal times stay together.
     window = np.searchsorted(cuts, log.time, side="right").astype(np.int8)
     return Windows(log, "time", window, np.append(cuts, NEVER))
@@ -115,6 +114,21 @@ def _leave_last_out(log: EventLog, config: SplitConfig) -> Windows:
     return Windows(log, "leave_last_out", window, ends)
 
 
+def _by_lot(log: EventLog, config: SplitConfig) -> Windows:
+    ends = np.floor((1 - _held_out(config)) * len(log)).astype(np.int64)
+    place = np.random.default_rng(config.seed).permutation(len(log))
+    window = np.searchsorted(ends, place, side="right").astype(np.int8)
+    return Windows(log, "random", window, np.full(4, NEVER))
+
+
+def _held_out(config: SplitConfig) -> np.ndarray:
+    """Shares behind the end of the retrieval, the ranking and the validation window, [3]."""
+    return np.cumsum([config.test, config.validation, config.ranking])[::-1]
+
+
+_SPLITS = {"time": _by_time, "leave_last_out": _leave_last_out, "random": _by_lot}
+
+
 def _refuse_unsplittable(log: EventLog) -> None:
     if len(log) and log.has_times and log.time.min() == log.time.max():
         raise UserError(
@@ -141,7 +155,7 @@ def _refuse_empty(windows: Windows) -> None:
             remedy = (
                 f"widen split.{name if name != 'retrieval' else 'ranking'}, use split: "
                 "{kind: leave_last_out}, or give more data (many equal times fall on one side)"
-                if windows.kind == "time"
+                if windows.kind != "leave_last_out"
                 else "users need at least four chosen events; use split: {kind: time}, or more data"
             )
             raise UserError(

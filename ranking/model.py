@@ -105,6 +105,12 @@ class Ranker(tf.Module):
         # the retrieval score is the first of the numbers
         self.heads.start_linear(RETRIEVAL, 0, scale)
 
+    def start_from_factors(self) -> None:
+        """Make a new ranker's regressions what the labels' factors expect, to learn from."""
+        for place, task in enumerate(self.past.factorised, start=1):
+            if self.tasks[task].kind == "regression":
+                self.heads.start_linear(task, place, 1.0)
+
     def _vectors(self, request: Request, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Vectors of the candidates [B, C, D] and of the history [B, H, D].
 
@@ -157,8 +163,13 @@ class Ranker(tf.Module):
         last = cross.chosen_together(
             request.candidates, *self.past.neighbours(_latest(request.history, mask, 1))
         )
+        expected = [
+            self.heads.number_of(task, self.past.expected(task, request.users, request.candidates))
+            for task in self.past.factorised
+        ]
         single = [
             request.retrieval_score,
+            *expected,
             cross.chosen_before(request.candidates, request.history),
             *together,
             *last,

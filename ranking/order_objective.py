@@ -22,8 +22,8 @@ class OrderObjective(Config):
     at_least: dict[str, float] = Field(default_factory=dict)
     """By task, a floor under the mean prediction in the first places: a rating, a probability."""
     ndcg_cost: float = Field(default=0.01, ge=0, le=1)
-    """Share of the NDCG of the chosen items that may be given up for it. A loss within one standard
-    error counts as none, unless it is above 5 %."""
+    """Share of the NDCG of the chosen items that may be given up for it, as validation and the
+    ranker's own chances together tell."""
     top: int = Field(default=10, ge=1)
     """How many places count."""
 

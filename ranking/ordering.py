@@ -87,7 +87,7 @@ def write_learnt(learnt: Learnt, folder: Path) -> None:
             "chosen": learnt.chosen.ndcg,
             "retrieval alone": learnt.retrieval_only.ndcg,
             "reference": learnt.reference_ndcg,
-            "at least": learnt.least_ndcg,
+            "share taken to be lost": learnt.lost_ndcg,
         },
         "mean prediction": {
             "chosen": learnt.chosen.outcome,
@@ -113,7 +113,6 @@ def _trade_offs(learnt: Learnt) -> list[TradeOff]:
             up=np.array([one.outcome[task] for one in learnt.tried]),
             up_name=f"mean prediction of {task} in the first places",
             marks=marks,
-            least_across=learnt.least_ndcg,
             least_up=learnt.floors.get(task),
         )
         for task in learnt.chosen.outcome

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from features.backend import tf
+from features.label_factors import LabelFactors
 from features.layers import static_length
 from features.neighbours import Neighbours
 from features.statistics import Statistics
 
 
 class Past(tf.Module):
-    """What the rows before a cut say: statistics and neighbours, gathered by row.
+    """What the rows before a cut say: statistics, neighbours and factors, gathered by row.
 
     Kept apart from the ranker's weights, because a ranker trained on what was known at one cut is
     served with what is known at a later one.
     """
 
-    def __init__(self, statistics: Statistics, neighbours: Neighbours) -> None:
+    def __init__(
+        self,
+        statistics: Statistics,
+        neighbours: Neighbours,
+        factors: Mapping[str, LabelFactors] | None = None,
+    ) -> None:
         super().__init__(name="past")
         self._user = tf.Variable(
             tf.constant(statistics.user), trainable=False, name="user_statistics"
@@ -27,6 +35,13 @@ class Past(tf.Module):
         self._weight = tf.Variable(
             tf.constant(neighbours.weight), trainable=False, name="similarities"
         )
+        self._factors = {
+            task: [
+                tf.Variable(tf.constant(table), trainable=False, name=f"{side}_factors_{task}")
+                for side, table in (("user", found.user), ("item", found.item))
+            ]
+            for task, found in (factors or {}).items()
+        }
 
     def user(self, rows: tf.Tensor) -> tf.Tensor:
         """Statistics of user rows [...] int32 (-1 is unknown), [..., names]."""
@@ -41,12 +56,30 @@ class Past(tf.Module):
         known = _known(rows, self._near)
         return tf.gather(self._near, known), tf.gather(self._weight, known)
 
+    @property
+    def factorised(self) -> tuple[str, ...]:
+        """The tasks of which `expected` knows."""
+        return tuple(self._factors)
+
+    def expected(self, task: str, users: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """What the labels' factors expect of `users` [B] and `candidates` [B, C], a label each."""
+        user, item = self._factors[task]
+        mine = tf.gather(user, _known(users, user))
+        theirs = tf.gather(item, _known(candidates, item))
+        # the item's bias counts once, whatever the user's row begins with
+        ones = tf.concat([tf.ones_like(mine[:, :1]), mine[:, 1:]], axis=1)
+        return mine[:, :1] + tf.squeeze(tf.matmul(theirs, ones[:, :, tf.newaxis]), axis=-1)
+
     def copy(self) -> Past:
         """Return another `Past` with the same content."""
         user, item, near, weight = (
             v.numpy() for v in (self._user, self._item, self._near, self._weight)
         )
-        return Past(Statistics(user, item, {}, {}), Neighbours(near, weight))
+        factors = {
+            task: LabelFactors(*(table.numpy() for table in tables))
+            for task, tables in self._factors.items()
+        }
+        return Past(Statistics(user, item, {}, {}), Neighbours(near, weight), factors)
 
     def replace(self, other: Past) -> None:
         """Take over what is known at another cut, of the same users and items."""

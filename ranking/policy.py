@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
-from scipy.optimize import differential_evolution
+from scipy.optimize import differential_evolution, minimize_scalar
+from scipy.special import logsumexp, softmax
 from scipy.stats import qmc
 
 from interactions.errors import UserError
@@ -23,8 +24,8 @@ _LARGEST = 20.0
 """Largest weight beside 1 for retrieval: there the other task orders alone."""
 _MOST_QUERIES = 4_000
 _LEAST_CHANCE = 1e-9
-_MOST_NOISE = 0.05
-"""Share of the NDCG that can pass for noise: few queries would excuse any loss."""
+_DOUBT = 0.5
+"""How far the ranker's own expectation of a loss may be off, as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Tried:
     """By task; retrieval's is 1."""
     ndcg: float
     """Of the chosen items, in the first places."""
+    expected_ndcg: float
+    """The same by the chances of being chosen that the retrieval task gives the candidates."""
     outcome: dict[str, float]
     """By task but retrieval: mean prediction in the first places."""
     value: float
@@ -81,8 +84,8 @@ class Learnt:
     retrieval_only: Tried
     reference_ndcg: float
     """What can be reached for certain: see `_Search.settle`."""
-    least_ndcg: float
-    """What the chosen order's NDCG had to reach at least."""
+    lost_ndcg: float
+    """What the chosen order is taken to lose of it, as a share: see `_Search._lost`."""
     tried: tuple[Tried, ...]
     maximised: tuple[str, ...]
     """The tasks whose gain is the value."""
@@ -132,8 +135,9 @@ class _Search:
         self._at: dict[tuple[float, ...], int] = {}
         self._tried: list[Tried] = []
         self._per_query: list[np.ndarray] = []
+        self._chance = chances(lists.utility[RETRIEVAL], lists.there, lists.chosen)
         self.evaluate(np.zeros(len(self._tasks)))
-        self._reference = self._per_query[0]
+        self._reference = 0.0
 
     def evaluate(self, point: np.ndarray) -> int:
         """Return the number of what the weights at `point` [tasks], in [0, 1], achieve."""
@@ -143,26 +147,27 @@ class _Search:
         key = tuple(weights.values())
         if key not in self._at:
             self._at[key] = len(self._tried)
-            ndcg, outcome = self._achieved({RETRIEVAL: 1.0, **weights})
+            weights = {RETRIEVAL: 1.0, **weights}
+            ndcg, expected, outcome = self._achieved(weights)
             value = self._value(outcome)
             self._per_query.append(ndcg)
-            self._tried.append(Tried({RETRIEVAL: 1.0, **weights}, _mean(ndcg), outcome, value))
+            self._tried.append(Tried(weights, _mean(ndcg), expected, outcome, value))
         return self._at[key]
 
     def settle(self) -> None:
-        """Take as the reference, which others are held against, the best NDCG tried so far.
+        """Take as the reference, which others are held against, the best gain tried so far.
 
         The best of many owes some of its lead to luck. So each half of the users is judged by what
         was best for the other half; and if that is no better, by the retrieval task's own order.
         """
         per_query = np.stack(self._per_query)
         half = self._users % 2 == 1
-        if half.all() or not half.any():
+        if half.all() or not half.any() or self._tried[0].ndcg <= 0:
             return
         best = [int(per_query[:, some].mean(axis=1).argmax()) for some in (half, ~half)]
         honest = np.where(half, per_query[best[1]], per_query[best[0]])
-        if honest.mean() > self._reference.mean():
-            self._reference = honest
+        gains = [self._gain(tried) for tried in range(len(self._tried))]
+        self._reference = max(min(_mean(honest) / self._tried[0].ndcg - 1.0, max(gains)), 0.0)
 
     def badness(self, point: np.ndarray) -> float:
         """Return what the search makes small: minus the value, or how far floors are broken."""
@@ -183,8 +188,8 @@ class _Search:
         return Learnt(
             chosen=chosen,
             retrieval_only=self._tried[0],
-            reference_ndcg=_mean(self._reference),
-            least_ndcg=_mean(self._reference) - self._allowed(best),
+            reference_ndcg=self._tried[0].ndcg * (1.0 + self._reference),
+            lost_ndcg=self._lost(best),
             tried=tuple(self._tried),
             maximised=tuple(self._wanted),
             floors=self._objective.at_least,
@@ -198,27 +203,44 @@ class _Search:
 
     def _broken(self, tried: int) -> float:
         """How far floors are broken, as a share of what they ask for; 0 where all are kept."""
-        one, reference = self._tried[tried], _mean(self._reference)
-        lost = reference - one.ndcg - self._allowed(tried)
-        broken = max(lost, 0.0) / max(reference, _LEAST_CHANCE)
+        one = self._tried[tried]
+        broken = max(self._lost(tried) - self._objective.ndcg_cost, 0.0)
         for task, floor in self._objective.at_least.items():
             missing = max(floor - one.outcome[task], 0.0)
             broken += missing / max(abs(floor), _LEAST_CHANCE)
         return broken
 
-    def _allowed(self, tried: int) -> float:
-        """The NDCG that may be missing: a share of the reference, or one paired standard error."""
-        reference = _mean(self._reference)
-        noise = _standard_error(self._per_query[tried] - self._reference, self._users)
-        return max(self._objective.ndcg_cost * reference, min(noise, _MOST_NOISE * reference))
+    def _lost(self, tried: int) -> float:
+        """The share of the reference's NDCG that an order is taken to lose; below 0 it gains."""
+        return 1.0 - (1.0 + self._gain(tried)) / (1.0 + self._reference)
+
+    def _gain(self, tried: int) -> float:
+        """The share of NDCG that an order is taken to gain over the retrieval task's own.
+
+        Among many orders some look harmless by luck, as few chosen items tell a loss from noise. So
+        what the lists show, with its standard error, is weighed with what the ranker expects by its
+        own chances, which may be off by half: the mean of two normal estimates by their precision.
+        """
+        first, one = self._tried[0], self._tried[tried]
+        if first.ndcg <= 0 or first.expected_ndcg <= 0:
+            return 0.0
+        difference = self._per_query[tried] - self._per_query[0]
+        shown, noise = (
+            value / first.ndcg
+            for value in (_mean(difference), _standard_error(difference, self._users))
+        )
+        expected = one.expected_ndcg / first.expected_ndcg - 1.0
+        doubt = _DOUBT * abs(expected)
+        total = doubt**2 + noise**2
+        return (shown * doubt**2 + expected * noise**2) / total if total else 0.0
 
     @cached_property
     def _users(self) -> np.ndarray:
         """[Q] int64: users, numbered from 0."""
         return np.unique(self._lists.user, return_inverse=True)[1]
 
-    def _achieved(self, weights: Mapping[str, float]) -> tuple[np.ndarray, dict[str, float]]:
-        """NDCG per query [Q], and the mean of every task in the first places."""
+    def _achieved(self, weights: Mapping[str, float]) -> tuple[np.ndarray, float, dict[str, float]]:
+        """NDCG per query [Q], the expected one, and the mean of every task in the first places."""
         lists, k = self._lists, min(self._objective.top, self._lists.there.shape[1])
         score = np.zeros(lists.there.shape, np.float32)
         for task, weight in weights.items():
@@ -230,12 +252,17 @@ class _Search:
         found = lists.chosen.any(axis=1) & (place < k)
         ndcg = np.where(found, 1.0 / np.log2(place + 2.0), 0.0)
         top = np.argpartition(-score, k - 1, axis=1)[:, :k]
+        top = np.take_along_axis(
+            top, np.argsort(-np.take_along_axis(score, top, axis=1), axis=1), axis=1
+        )
+        discount = 1.0 / np.log2(np.arange(k) + 2.0)
+        expected = np.take_along_axis(self._chance, top, axis=1) @ discount
         real = np.take_along_axis(lists.there, top, axis=1)
         outcome = {
             task: float(np.take_along_axis(values, top, axis=1)[real].mean()) if real.any() else 0.0
             for task, values in lists.outcome.items()
         }
-        return ndcg, outcome
+        return ndcg, _mean(expected), outcome
 
     def _value(self, outcome: Mapping[str, float]) -> float:
         """The relative gain of what is maximised over the retrieval task's own order."""
@@ -259,6 +286,26 @@ class _Search:
         before = self._tried[0].outcome
         events = [task for task in self._tasks if self._lists.scale[task] is None]
         return [min(events, key=lambda task: before[task])] if events else self._tasks
+
+
+def chances(logits: np.ndarray, there: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Chances of being chosen, [Q, C], of candidates that are `there`, by `logits`.
+
+    The logits' scale is the one that makes what was `chosen` likeliest, so that a ranker that is
+    too sure of itself does not count as one who knows.
+    """
+    # a query without candidates has chances of 0, whatever its padding says
+    logits = np.where(there | ~there.any(axis=1, keepdims=True), logits, -np.inf)
+    found = chosen.any(axis=1)
+
+    def loss(scale: float) -> float:
+        total = logsumexp(scale * logits[found], axis=1)
+        return float((total - scale * logits[found][chosen[found]]).mean())
+
+    scale = 1.0
+    if found.any():
+        scale = float(minimize_scalar(loss, bounds=(0.1, 3.0), method="bounded").x)
+    return softmax(scale * logits, axis=1) * there
 
 
 def _mean(values: np.ndarray) -> float:

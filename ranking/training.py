@@ -139,8 +139,9 @@ def restore_ranker(
 
 
 def start_from(ranker: Ranker, examples: Examples) -> None:
-    """Let a new ranker begin as the best one that knows nothing but the retrieval score."""
+    """Let a new ranker begin as the best one that knows only retrieval score and label factors."""
     ranker.start_from_retrieval(retrieval_scale(examples.candidates))
+    ranker.start_from_factors()
     for task in ranker.heads.corrected:
         labels = examples.exposures.labels[task]
         ranker.heads.start_observed(task, 1 - float(np.isnan(labels).mean()) if len(labels) else 0)

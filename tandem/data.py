@@ -14,8 +14,10 @@ import pyarrow as pa
 from rich.console import Console
 
 from features.entities import EncodedTable, EntityEncoders
+from features.label_factors import LabelFactors, label_factors
 from features.neighbours import neighbours
 from features.statistics import Statistics, statistics
+from features.traits import content_traits, meeting_traits
 from interactions import loading, storage
 from interactions.config import FeatureConfig
 from interactions.errors import UserError
@@ -80,7 +82,40 @@ class Data:
         near = neighbours(
             self.log, self.windows.rows(*windows), width=self.config.ranking.neighbours
         )
-        return Past(self.statistics(*windows), near)
+        return Past(self.statistics(*windows), near, self.label_factors(*windows))
+
+    def label_factors(self, *windows: int) -> dict[str, LabelFactors]:
+        """By task, the factors of the labels known when the last of `windows` was over."""
+        labels = self.labels(windows[-1])
+        if not labels:
+            return {}
+        log, rows = self.log, self.windows.rows(*windows)
+        users, items = len(log.user_ids), len(log.item_ids)
+        rated = np.zeros(len(log), bool)
+        for task, values in labels.items():
+            if self.config.tasks[task].kind == "regression":
+                rated |= ~np.isnan(values)
+        met = rows[log.chosen[rows] | rated[rows]]
+        sides = meeting_traits(log.user[met], log.item[met], users=users + 1, items=items + 1)
+        config = self.config.data
+        traits = [
+            np.concatenate([side, _with_unknown(content_traits(table, features, seen))], axis=1)
+            for side, table, features, seen in (
+                (sides[0], log.user_table, config.user_features, _among(log.user[rows], users)),
+                (sides[1], log.item_table, config.item_features, _among(log.item[rows], items)),
+            )
+        ]
+        result = {}
+        for task, values in labels.items():
+            there = rows[~np.isnan(values[rows])]
+            result[task] = label_factors(
+                log.user[there],
+                log.item[there],
+                values[there].astype(np.float64),
+                user_traits=traits[0],
+                item_traits=traits[1],
+            )
+        return result
 
     def shifted(self) -> Data:
         """Return the windows for a refit on everything.
@@ -92,6 +127,16 @@ class Data:
         never = np.full_like(self.windows.ends[0], NEVER)
         ends = np.stack([self.windows.ends[RANKING], never, never, never])
         return Data(self.log, Windows(self.log, self.windows.kind, window, ends), self.config)
+
+
+def _among(rows: np.ndarray, size: int) -> np.ndarray:
+    """[size] bool: which of them occur."""
+    return np.bincount(rows, minlength=size) > 0
+
+
+def _with_unknown(table: np.ndarray) -> np.ndarray:
+    """Add a last row of zeros."""
+    return np.concatenate([table, np.zeros((1, table.shape[1]))])
 
 
 def read_data(config: TandemConfig, *, run: Path, console: Console) -> Data:

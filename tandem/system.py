@@ -86,7 +86,8 @@ def train_system(
 
     The retriever of window R makes the ranker's candidates for window K, so it never saw the
     ranker's labels. The retriever of R and K is the one that is indexed, judged and exported.
-    Validation stops all three trainings and chooses the order.
+    Validation stops all three trainings and chooses the order. What the ranker gathers of the past
+    ends with the validation window: all that is known when the test begins.
     """
     config = data.config
     if config.ranking.half_life_days is not None and not data.log.has_times:
@@ -153,6 +154,7 @@ def train_system(
         ranker.past.replace(now)
         scorer = Scorer(ranker, histories=data.histories, context=early.context)
         order = _order(scorer, config, validation, frozen, folder=folder, console=console)
+        ranker.past.replace(data.past(RETRIEVAL, RANKING, VALIDATION))
     choices = frozen or Choices(
         tried.best_step,
         continued,
@@ -182,7 +184,7 @@ def load_system(
     )
     ranker = restore_ranker(
         ranker_inputs(trained_on or data, early),
-        past=data.past(RETRIEVAL, RANKING),
+        past=data.past(RETRIEVAL, RANKING, VALIDATION),
         config=data.config.ranking,
         folder=folder / RANKER,
     )

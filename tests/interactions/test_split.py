@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -48,6 +49,26 @@ def test_exposures_go_by_their_own_time(make_log):
     windows = split(log, SplitConfig())
     order = np.argsort(log.time)
     assert (np.diff(windows.window[order]) >= 0).all()
+
+
+def test_random_gives_each_window_its_share_of_the_rows_whatever_their_time(make_log):
+    log = steady(make_log)
+    lot = SplitConfig(kind="random", ranking=0.2, validation=0.1, test=0.1)
+    windows = split(log, lot)
+    assert np.bincount(windows.window).tolist() == [60, 20, 10, 10]
+    assert log.time[windows.window == RETRIEVAL].max() > log.time[windows.window == TEST].min()
+    np.testing.assert_array_equal(windows.window, split(log, lot).window)
+    other = split(log, lot.model_copy(update={"seed": 1}))
+    assert (windows.window != other.window).any()
+
+
+def test_random_needs_no_times_and_knows_every_label(make_log):
+    log = steady(make_log, has_times=False)
+    labels = Labels(np.arange(len(log), dtype=np.float32), log.time)
+    log = dataclasses.replace(log, labels={"rating": labels})
+    windows = split(log, SplitConfig(kind="random"))
+    known = known_labels(log, windows, task="rating", code=RETRIEVAL)
+    np.testing.assert_array_equal(known, labels.value)
 
 
 def test_leave_last_out_deals_each_user_a_few(make_log):

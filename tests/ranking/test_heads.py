@@ -31,6 +31,24 @@ def inputs(**given):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("ranges", [{"rating": (1.0, 5.0)}, {}], ids=["bounded", "unbounded"])
+def test_an_expected_label_becomes_the_output_that_predicts_it(ranges):
+    heads = Heads(inputs(label_range=ranges))
+    expected = tf.constant([1.5, 2.0, 3.0, 4.0, 4.5])
+    output = heads.number_of("rating", expected)
+    sides = Sides(None, tf.reshape(output, [1, 5, 1]))
+    hidden = {task: tf.zeros([1, 5, 4]) for task in TASKS}
+    heads(hidden, sides)
+    heads.start_linear("rating", 0, 1.0)
+    found = heads(hidden, sides).predictions["rating"]
+    np.testing.assert_allclose(found[0], expected, atol=1e-4)
+
+
+def test_labels_beyond_the_bounds_become_finite_outputs():
+    found = Heads(inputs()).number_of("rating", tf.constant([-10.0, 1.0, 5.0, 99.0]))
+    assert np.isfinite(found).all() and (np.diff(found) >= 0).all()
+
+
 @pytest.fixture
 def hidden():
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 
 from interactions.errors import UserError
 from ranking.order_objective import OrderObjective
-from ranking.policy import Lists, learn_weights
+from ranking.policy import Lists, chances, learn_weights
 
 QUERIES, WIDTH = 400, 20
 
@@ -45,13 +45,43 @@ def lists(*, seed=0, agrees=0.0, queries=QUERIES, **given):
     )  # fmt: skip
 
 
-def test_it_takes_the_purchases_that_cost_no_ndcg_beyond_noise():
+def ndcg_of(of, weights):
+    score = sum(weight * of.utility[task] for task, weight in weights.items())
+    place = (score > score[of.chosen][:, None]).sum(axis=1)
+    return np.where(place < 10, 1 / np.log2(place + 2.0), 0.0).mean()
+
+
+def test_it_takes_the_purchases_that_cost_next_to_no_ndcg():
     learnt = learn_weights(lists(), OrderObjective(), seed=0)
     assert learnt.maximised == ("purchase",)
-    assert learnt.chosen.outcome["purchase"] > 1.1 * learnt.retrieval_only.outcome["purchase"]
-    assert learnt.chosen.ndcg >= learnt.least_ndcg
-    # one standard error of 400 queries is no large part of the whole
-    assert learnt.chosen.ndcg > 0.9 * learnt.retrieval_only.ndcg
+    assert learnt.chosen.outcome["purchase"] > 1.08 * learnt.retrieval_only.outcome["purchase"]
+    assert learnt.lost_ndcg <= 0.01
+    assert learnt.chosen.ndcg > 0.95 * learnt.retrieval_only.ndcg
+
+
+def test_luck_on_few_lists_excuses_no_loss():
+    """What is chosen on a few lists is held against many others of the same kind."""
+    many, lost = lists(seed=99, queries=4000), []
+    for seed in range(6):
+        chosen = learn_weights(lists(seed=seed, queries=100), OrderObjective(), seed=seed).chosen
+        lost.append(1.0 - ndcg_of(many, chosen.weights) / ndcg_of(many, {"retrieval": 1.0}))
+    assert np.mean(lost) < 0.03
+
+
+def test_chances_are_as_sure_as_the_choices_allow():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2000, 10))
+    pick = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    chosen = np.arange(10) == pick[:, None]
+    there = np.ones_like(chosen)
+    true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = chances(2.5 * logits, there, chosen)
+    np.testing.assert_allclose(found, true, atol=0.05)
+    there[0] = False
+    there[1, 5:] = False
+    found = chances(logits, there, chosen & there)
+    assert not found[0].any() and not found[1, 5:].any()
+    np.testing.assert_allclose(found[1:].sum(axis=1), 1.0)
 
 
 def test_who_gives_up_more_ndcg_gets_more_purchases():

@@ -1,0 +1,192 @@
+"""What labels say of every pair of user and item: matrix factorisation in closed form.
+
+A label is the mean, a bias of the user and of the item, and the product of their vectors; what is
+known of an entity beside its labels says where its bias and vector begin. Variational Bayes (Lim
+and Teh 2007, "Variational Bayesian approach to movie rating prediction") with side information
+(Simm et al. 2017, "Macau") finds how strongly everything is held back from the labels themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+_DIM = 10
+"""Length of a vector."""
+_SWEEPS = 50
+_ENOUGH = 1e-3
+"""Relative change of the error from which on another sweep is not worth its time."""
+_LEAST_LABELS = 50
+_BLOCK = 32_768
+"""Rows whose matrices are held at once."""
+_BEGIN, _CAREFUL = 10.0, 5.0
+"""Precisions at first: of what labels say beside the traits, and of what traits say."""
+
+
+@dataclass(frozen=True)
+class LabelFactors:
+    """Biases and vectors, in units of the labels."""
+
+    user: np.ndarray
+    """[users + 1, 1 + dim] float32: bias and vector; the last row is the unknown user."""
+    item: np.ndarray
+    """[items + 1, 1 + dim] float32: the bias, on the labels' mean, and the vector."""
+
+    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Return the expected labels of pairs of rows, [n] each, -1 is unknown; [n] float32."""
+        mine, theirs = self.user[user], self.item[item]
+        return mine[:, 0] + theirs[:, 0] + np.einsum("nd,nd->n", mine[:, 1:], theirs[:, 1:])
+
+
+def label_factors(
+    user: np.ndarray,
+    item: np.ndarray,
+    label: np.ndarray,
+    *,
+    user_traits: np.ndarray,
+    item_traits: np.ndarray,
+) -> LabelFactors:
+    """Factorise the labels of pairs; a pair that stands twice has two labels.
+
+    Args:
+        user: [n] int user rows.
+        item: [n] int item rows.
+        label: [n] float.
+        user_traits: [users + 1, columns] float, of about one size; the last row is the unknown.
+        item_traits: [items + 1, columns] float.
+    """
+    mean = float(label.mean()) if len(label) else 0.0
+    std = float(label.std()) if len(label) else 0.0
+    shapes = [(len(traits), 1 + _DIM) for traits in (user_traits, item_traits)]
+    if len(label) < _LEAST_LABELS or std <= 0:
+        users, items = (np.zeros(shape, np.float32) for shape in shapes)
+        items[:, 0] = mean
+        return LabelFactors(users, items)
+    users, items = _factorised(user, item, (label - mean) / std, user_traits, item_traits)
+    # of the product, each side takes half of the unit
+    for side in (users, items):
+        side[:, 0] *= std
+        side[:, 1:] *= np.sqrt(std)
+    items[:, 0] += mean
+    return LabelFactors(users.astype(np.float32), items.astype(np.float32))
+
+
+@dataclass
+class _Side:
+    """Users or items: where their rows are expected, and how surely."""
+
+    traits: np.ndarray
+    """[rows, 1 + columns] float64, the first column of ones."""
+    labelled: np.ndarray
+    """[rows] bool: who has a label; from them alone is learnt what traits say."""
+    mean: np.ndarray
+    """[rows, width] float64: bias and vector."""
+    covariance: np.ndarray
+    """[rows, width, width] float32."""
+    precision: np.ndarray
+    """[width, width]: of rows about what their traits say."""
+    careful: float = _CAREFUL
+    """Precision of what traits say."""
+    prior: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """[rows, width]: what traits say."""
+
+    @classmethod
+    def of(cls, traits: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> _Side:
+        size, width = len(traits), 1 + _DIM
+        mean = np.zeros((size, width))
+        mean[:, 1:] = 0.1 * rng.normal(size=(size, _DIM))
+        return cls(
+            np.concatenate([np.ones((size, 1)), traits], axis=1),
+            np.bincount(rows, minlength=size) > 0,
+            mean,
+            np.zeros((size, width, width), np.float32),
+            _BEGIN * np.eye(width),
+            prior=np.zeros((size, width)),
+        )
+
+    @property
+    def design(self) -> np.ndarray:
+        """[rows, width]: what the other side's bias and vector are multiplied by."""
+        return np.concatenate([np.ones((len(self.mean), 1)), self.mean[:, 1:]], axis=1)
+
+    def learn_prior(self) -> None:
+        """Regress the rows on their traits (Macau, section 3.2), and see how far they are off."""
+        known, width = self.traits[self.labelled], self.mean.shape[1]
+        rows = self.mean[self.labelled]
+        held = np.full(known.shape[1], self.careful)
+        held[0] = 1e-2
+        uncertain = np.linalg.inv(known.T @ known + np.diag(held))
+        weights = uncertain @ (known.T @ rows)
+        off = rows - known @ weights
+        scatter = off.T @ off + self.covariance[self.labelled].sum(axis=0, dtype=np.float64)
+        scatter += (weights * held[:, np.newaxis]).T @ weights + np.eye(width)
+        self.precision = (len(rows) + width + 1) * np.linalg.inv(scatter)
+        self.prior = self.traits @ weights
+        said, count = weights[1:], (known.shape[1] - 1) * width
+        if count:
+            size = np.einsum("pa,ab,pb->", said, self.precision, said)
+            size += width * np.trace(uncertain[1:, 1:])
+            self.careful = float((1 + count) / (1e-2 + size))
+
+    def learn_rows(
+        self, count: csr_matrix, total: csr_matrix, other: _Side, exactness: float
+    ) -> float:
+        """Find the rows that explain the labels, given those of the `other` side.
+
+        `count` and `total` are [rows, rows of the other]: how many labels there are, and their sum.
+        Returns what the rows add to the expected sum of squared errors, uncertainty included.
+        """
+        design, width = other.design, self.mean.shape[1]
+        # second moments of the design; its first column is certain
+        second = other.covariance.astype(np.float64)
+        with_bias = second[:, 0, :].copy()
+        second[:, 0, :] = second[:, :, 0] = with_bias[:, 0] = 0.0
+        second += design[:, :, np.newaxis] * design[:, np.newaxis, :]
+        second = second.reshape(len(design), width * width)
+        with_bias += design * other.mean[:, :1]
+        change = 0.0
+        for start in range(0, len(self.mean), _BLOCK):
+            some = slice(start, start + _BLOCK)
+            # [rows, width * width] -> [rows, width, width]
+            seen = (count[some] @ second).reshape(-1, width, width)
+            pull = total[some] @ design - count[some] @ with_bias
+            covariance = np.linalg.inv(exactness * seen + self.precision)
+            drawn = exactness * pull + self.prior[some] @ self.precision
+            mean = (covariance @ drawn[:, :, np.newaxis])[:, :, 0]
+            self.mean[some], self.covariance[some] = mean, covariance
+            moment = covariance + mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+            change += float(np.vdot(moment, seen) - 2 * np.vdot(mean, pull))
+        return change
+
+
+def _factorised(
+    user: np.ndarray,
+    item: np.ndarray,
+    label: np.ndarray,
+    user_traits: np.ndarray,
+    item_traits: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    users, items = _Side.of(user_traits, user, rng), _Side.of(item_traits, item, rng)
+    shape = (len(user_traits), len(item_traits))
+    count = csr_matrix((np.ones(len(label)), (user, item)), shape=shape)
+    total = csr_matrix((label, (user, item)), shape=shape)
+    turned = csr_matrix(count.T), csr_matrix(total.T)
+    each, sums = np.bincount(user, minlength=shape[0]), np.asarray(total.sum(axis=1)).ravel()
+    exactness, error = 1.0, np.inf
+    for sweep in range(_SWEEPS):
+        if sweep:
+            users.learn_prior()
+        users.learn_rows(count, total, items, exactness)
+        if sweep:
+            items.learn_prior()
+        change = items.learn_rows(*turned, users, exactness)
+        bias = users.mean[:, 0]
+        of_biases = each @ (bias**2 + users.covariance[:, 0, 0]) - 2 * sums @ bias
+        before, error = error, float(label @ label + of_biases + change)
+        exactness = len(label) / error
+        if abs(before - error) < _ENOUGH * error:
+            break
+    return users.mean, items.mean

@@ -1,0 +1,119 @@
+"""What is known of users or items as plain columns: content, and which others they met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix, diags
+from scipy.sparse.linalg import svds
+
+from interactions.config import FeatureConfig
+
+_MOST_VALUES = 64
+"""Values of a feature that get a column, the most frequent ones."""
+_DIRECTIONS = 24
+"""Of who met whom."""
+_SHRINK = 5.0
+"""Added to how many each has met, so that one meeting does not decide what an entity is like."""
+
+
+def content_traits(
+    table: pa.Table, features: Sequence[FeatureConfig], seen: np.ndarray
+) -> np.ndarray:
+    """Return the content of the rows of `table` as numbers of about one size, [rows, columns].
+
+    A column for each frequent value of a category, rows of several values scaled to length 1; the
+    place of a number, and whether it is missing. Texts and vectors are left out. `seen` [rows] bool
+    says whose values count; a `table` without columns has no rows.
+    """
+    columns = [np.zeros((len(seen), 0))]
+    for feature in features:
+        if feature.kind == "categorical":
+            columns.append(_values(table[feature.name], None, seen))
+        elif feature.kind == "categories":
+            columns.append(_values(table[feature.name], feature.separator, seen))
+        elif feature.kind == "numeric":
+            columns.append(_number(table[feature.name].to_numpy().astype(np.float64), seen))
+    return np.concatenate(columns, axis=1)
+
+
+def meeting_traits(
+    user: np.ndarray, item: np.ndarray, *, users: int, items: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what users and items are like by whom they met, [users, d] and [items, d].
+
+    The strongest directions of the matrix of pairs with shrunk norms, and the log of how many each
+    has met. Which items a user took up says something of how they are rated, whatever the labels
+    are (Koren 2008, "Factorization meets the neighborhood", section 4).
+
+    Args:
+        user: [pairs] int user rows.
+        item: [pairs] int item rows.
+        users: how many there are.
+        items: how many there are.
+    """
+    met = csr_matrix((np.ones(len(user)), (user, item)), shape=(users, items))
+    met.sum_duplicates()
+    met.data[:] = 1.0
+    counts = [np.asarray(met.sum(axis=axis)).ravel() for axis in (1, 0)]
+    near = diags(1 / np.sqrt(counts[0] + _SHRINK)) @ met @ diags(1 / np.sqrt(counts[1] + _SHRINK))
+    directions = min(_DIRECTIONS, *(int((count > 0).sum()) - 1 for count in counts))
+    sides = [np.zeros((users, 0)), np.zeros((items, 0))]
+    if directions > 0:
+        # a fixed start of the iteration: the same pairs give the same directions
+        left, strength, right = svds(csr_matrix(near), k=directions, v0=np.ones(min(near.shape)))
+        assert left is not None and right is not None, "both sides were asked for"
+        sides = [left * strength, right.T * strength]
+    first, second = (
+        np.concatenate(
+            [
+                _scaled(side, count > 0) / np.sqrt(max(directions, 1)),
+                _scaled(np.log1p(count)[:, np.newaxis], count > 0),
+            ],
+            axis=1,
+        )
+        for side, count in zip(sides, counts, strict=True)
+    )
+    return first, second
+
+
+def _values(column: pa.ChunkedArray, separator: str | None, seen: np.ndarray) -> np.ndarray:
+    texts = column.cast(pa.string()).fill_null("").combine_chunks()
+    split = pc.split_pattern(texts, separator) if separator else texts
+    if separator:
+        row = pc.list_parent_indices(split).to_numpy()
+        values = pc.list_flatten(split)
+    else:
+        row, values = np.arange(len(texts)), split
+    codes = pc.utf8_trim_whitespace(values).dictionary_encode()
+    code = codes.indices.to_numpy()
+    names = codes.dictionary.to_numpy(zero_copy_only=False)
+    counted = np.bincount(code[seen[row]], minlength=len(names)) * (names != "")
+    frequent = np.argsort(-counted, kind="stable")[:_MOST_VALUES]
+    frequent = frequent[counted[frequent] > 0]
+    place = np.full(len(names), -1)
+    place[frequent] = np.arange(len(frequent))
+    result = np.zeros((len(texts), len(frequent)))
+    kept = place[code] >= 0
+    result[row[kept], place[code[kept]]] = 1.0
+    length = np.sqrt(np.square(result).sum(axis=1, keepdims=True))
+    return result / np.maximum(length, 1.0)
+
+
+def _number(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """The place among the known ones in [-1, 1], 0 where missing, and 1 where missing."""
+    missing = ~np.isfinite(values)
+    known = np.sort(values[seen & ~missing])
+    place = 2 * np.searchsorted(known, values) / max(len(known), 1) - 1
+    return np.stack([np.where(missing, 0.0, place), missing], axis=1)
+
+
+def _scaled(columns: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Columns with mean 0 and deviation 1 among the `seen`."""
+    if not seen.any():
+        return np.zeros_like(columns)
+    spread = columns[seen].std(axis=0)
+    return (columns - columns[seen].mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)

@@ -256,7 +256,8 @@ def _call(ranker: Ranker) -> Callable[..., list[tf.Tensor]]:
 
     def call(users: tf.Tensor, history: tf.Tensor, *rest: tf.Tensor) -> list[tf.Tensor]:
         context = dict(zip(names, rest[:-2], strict=True))
-        return list(ranker(Request(users, history, context, *rest[-2:])).values())
+        items, score = rest[-2:]
+        return list(ranker(Request(users, history, context, items, score)).values())
 
     return call
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -207,9 +208,14 @@ def read_bundle(folder: Path) -> Bundle:
     """
     folder = Path(folder)
     bundle = Bundle(folder, _read_manifest(folder / MANIFEST))
+    with ThreadPoolExecutor() as pool:
+        # several files at a time: hashing goes on outside Python's lock
+        found_by_name = {
+            name: pool.submit(sha256, folder / name) for name in bundle.manifest.checksums
+        }
     for name, expected in bundle.manifest.checksums.items():
         try:
-            found = sha256(folder / name)
+            found = found_by_name[name].result()
         except OSError as error:
             raise UserError(
                 f"{folder / name} cannot be read ({error.strerror}), but the bundle's manifest "

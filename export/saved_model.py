@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,4 +22,21 @@ def save_model(folder: Path, signatures: Mapping[str, Any], *, tables: Sequence[
     root.tables = list(tables)
     root.values = list(used.values())
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(root, str(folder), signatures=concrete, options=options)
+    with _run_as_traced():
+        tf.saved_model.save(root, str(folder), signatures=concrete, options=options)
+
+
+@contextmanager
+def _run_as_traced() -> Iterator[None]:
+    """Tell servers, in what is saved meanwhile, to run functions as they are.
+
+    TensorFlow's optimisation of graphs takes some ten seconds when a recommender is first asked,
+    and its answers come no faster for it: docs/decisions/0024-graphs-run-as-they-are-written.md.
+    """
+    key = "disable_meta_optimizer"
+    before = tf.config.optimizer.get_experimental_options().get(key, False)
+    tf.config.optimizer.set_experimental_options({key: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({key: before})

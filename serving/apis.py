@@ -8,6 +8,7 @@ and an import sorter would put it first.
 from features.backend import tf
 from tensorflow.core.framework.types_pb2 import DataType
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from tensorflow_serving.apis.classification_pb2 import (
     ClassificationRequest,
     ClassificationResponse,
@@ -55,6 +56,7 @@ __all__ = [
     "RegressionResult",
     "ReloadConfigRequest",
     "ReloadConfigResponse",
+    "RewriterConfig",
     "SignatureDefMap",
     "tf",
 ]

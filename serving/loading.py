@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from serving import inference
-from serving.apis import PredictionLog, tf
+from serving.apis import PredictionLog, RewriterConfig, tf
 from serving.errors import (
     ServingError,
     code_of,
@@ -30,6 +30,8 @@ _LONGEST_WAIT = 30.0
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST_WARMUP_RECORDS = 1000
 _SCANN_PREFIX = b"Scann>"
+# a graph's optimisation takes seconds as it is loaded and makes no answer faster (decision 24)
+_AS_WRITTEN = tf.compat.v1.GraphOptions(rewrite_options=RewriterConfig(disable_meta_optimizer=True))
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def load_model(
     _load_ops(_graph_file(path))
     session = tf.compat.v1.Session(
         graph=tf.Graph(),
-        config=tf.compat.v1.ConfigProto(intra_op_parallelism_threads=settings.intra_op_threads),
+        config=tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=settings.intra_op_threads, graph_options=_AS_WRITTEN
+        ),
     )
     try:
         signatures = _restore(session, path)

@@ -34,6 +34,8 @@ class Loaded:
     """Items, and users."""
     seconds: float
     """From the start of the process until its port answers."""
+    processor: float
+    """Seconds of processor time in that."""
     memory: float
     """MiB, resident."""
     disk: float
@@ -46,10 +48,10 @@ def load(bundle: Path, *, size: int, scratch: Path) -> Loaded:
     began = time.monotonic()
     with ServerProcess([str(bundle)], port=free_port(), log=log) as server:
         seconds = time.monotonic() - began
-        memory = server.memory()
+        processor, memory = server.cpu_seconds(), server.memory()
     files = (file for file in (bundle / "recommender").rglob("*") if file.is_file())
     disk = sum(file.stat().st_size for file in files) / 2**20
-    return Loaded(size, seconds, memory, disk)
+    return Loaded(size, seconds, processor, memory, disk)
 
 
 def made(folder: Path, *, size: int, events_per_user: int) -> Path:
@@ -77,8 +79,9 @@ def main() -> int:
         for size in sorted(asked.sizes):
             bundle = made(asked.folder, size=size, events_per_user=asked.events_per_user)
             found.append(load(bundle, size=size, scratch=Path(scratch)))
-    header = ["items and users", "load s", "memory MiB", "recommender on disk MiB"]
-    table = markdown(header, [[one.size, one.seconds, one.memory, one.disk] for one in found])
+    header = ["items and users", "load s", "processor s", "memory MiB", "recommender on disk MiB"]
+    rows = [[f"{o.size:,}", o.seconds, o.processor, o.memory, o.disk] for o in found]
+    table = markdown(header, rows)
     sizes = [one.size for one in found]
     plot_curves(
         asked.out / "size.png",

@@ -102,9 +102,9 @@ class Marketplace:
             "event": {"column": "type", "exposure": [TYPES[IMPRESSION]], "chosen": [TYPES[VIEW]]},
             "item_features": [
                 {"name": "title", "kind": "text"},
-                {"name": "category", "kind": "categorical"},
-                {"name": "brand", "kind": "categorical"},
-                {"name": "price", "kind": "numeric"},
+                {"name": "category", "kind": "categorical", "filterable": True},
+                {"name": "brand", "kind": "categorical", "filterable": True},
+                {"name": "price", "kind": "numeric", "filterable": True},
             ],
             "user_features": [
                 {"name": name, "kind": "categorical"}

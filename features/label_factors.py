@@ -8,7 +8,7 @@ and Teh 2007, "Variational Bayesian approach to movie rating prediction") with s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -75,35 +75,32 @@ def label_factors(
 
 @dataclass
 class _Side:
-    """Users or items: where their rows are expected, and how surely."""
+    """The users or the items that have labels: where their rows are, and how surely."""
 
     traits: np.ndarray
     """[rows, 1 + columns] float64, the first column of ones."""
-    labelled: np.ndarray
-    """[rows] bool: who has a label; from them alone is learnt what traits say."""
     mean: np.ndarray
     """[rows, width] float64: bias and vector."""
     covariance: np.ndarray
     """[rows, width, width] float32."""
     precision: np.ndarray
     """[width, width]: of rows about what their traits say."""
+    weights: np.ndarray
+    """[1 + columns, width]: what traits say."""
     careful: float = _CAREFUL
     """Precision of what traits say."""
-    prior: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    """[rows, width]: what traits say."""
 
     @classmethod
-    def of(cls, traits: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> _Side:
+    def of(cls, traits: np.ndarray, rng: np.random.Generator) -> _Side:
         size, width = len(traits), 1 + _DIM
         mean = np.zeros((size, width))
         mean[:, 1:] = 0.1 * rng.normal(size=(size, _DIM))
         return cls(
-            np.concatenate([np.ones((size, 1)), traits], axis=1),
-            np.bincount(rows, minlength=size) > 0,
+            _with_ones(traits),
             mean,
             np.zeros((size, width, width), np.float32),
             _BEGIN * np.eye(width),
-            prior=np.zeros((size, width)),
+            np.zeros((1 + traits.shape[1], width)),
         )
 
     @property
@@ -113,17 +110,15 @@ class _Side:
 
     def learn_prior(self) -> None:
         """Regress the rows on their traits (Macau, section 3.2), and see how far they are off."""
-        known, width = self.traits[self.labelled], self.mean.shape[1]
-        rows = self.mean[self.labelled]
+        known, width = self.traits, self.mean.shape[1]
         held = np.full(known.shape[1], self.careful)
         held[0] = 1e-2
         uncertain = np.linalg.inv(known.T @ known + np.diag(held))
-        weights = uncertain @ (known.T @ rows)
-        off = rows - known @ weights
-        scatter = off.T @ off + self.covariance[self.labelled].sum(axis=0, dtype=np.float64)
+        weights = self.weights = uncertain @ (known.T @ self.mean)
+        off = self.mean - known @ weights
+        scatter = off.T @ off + self.covariance.sum(axis=0, dtype=np.float64)
         scatter += (weights * held[:, np.newaxis]).T @ weights + np.eye(width)
-        self.precision = (len(rows) + width + 1) * np.linalg.inv(scatter)
-        self.prior = self.traits @ weights
+        self.precision = (len(off) + width + 1) * np.linalg.inv(scatter)
         said, count = weights[1:], (known.shape[1] - 1) * width
         if count:
             size = np.einsum("pa,ab,pb->", said, self.precision, said)
@@ -153,12 +148,25 @@ class _Side:
             seen = (count[some] @ second).reshape(-1, width, width)
             pull = total[some] @ design - count[some] @ with_bias
             covariance = np.linalg.inv(exactness * seen + self.precision)
-            drawn = exactness * pull + self.prior[some] @ self.precision
+            drawn = exactness * pull + self.traits[some] @ self.weights @ self.precision
             mean = (covariance @ drawn[:, :, np.newaxis])[:, :, 0]
             self.mean[some], self.covariance[some] = mean, covariance
             moment = covariance + mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
             change += float(np.vdot(moment, seen) - 2 * np.vdot(mean, pull))
         return change
+
+    def spread(self, traits: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the rows of everybody, by their `traits`: the learnt ones at their places `rows`.
+
+        Of who has no label, traits say all there is to say.
+        """
+        everybody = _with_ones(traits) @ self.weights
+        everybody[rows] = self.mean
+        return everybody
+
+
+def _with_ones(traits: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.ones((len(traits), 1)), traits], axis=1)
 
 
 def _factorised(
@@ -169,8 +177,9 @@ def _factorised(
     item_traits: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    users, items = _Side.of(user_traits, user, rng), _Side.of(item_traits, item, rng)
-    shape = (len(user_traits), len(item_traits))
+    (whose, user), (which, item) = (np.unique(rows, return_inverse=True) for rows in (user, item))
+    users, items = _Side.of(user_traits[whose], rng), _Side.of(item_traits[which], rng)
+    shape = (len(whose), len(which))
     count = csr_matrix((np.ones(len(label)), (user, item)), shape=shape)
     total = csr_matrix((label, (user, item)), shape=shape)
     turned = csr_matrix(count.T), csr_matrix(total.T)
@@ -189,4 +198,4 @@ def _factorised(
         exactness = len(label) / error
         if abs(before - error) < _ENOUGH * error:
             break
-    return users.mean, items.mean
+    return users.spread(user_traits, whose), items.spread(item_traits, which)

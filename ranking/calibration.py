@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import isotonic_regression, minimize
-from scipy.special import logit
+from scipy.special import logit, logsumexp, softmax
 
 from features.backend import tf
 from interactions.errors import UserError
@@ -64,13 +64,29 @@ class Isotonic:
         return tf.reshape(straight + flat - inside, tf.shape(prediction))
 
 
-Calibrator = Affine | Isotonic
+@dataclass(frozen=True)
+class Blend:
+    """own * logit + score * retrieval score: how the retrieval task is calibrated.
+
+    The ranker learns on candidates of an earlier retriever; what it adds to the score of the later
+    one, which has learnt more, is less.
+    """
+
+    own: float = 1.0
+    score: float = 0.0
+
+    def __call__(self, logit: tf.Tensor, retrieval_score: tf.Tensor) -> tf.Tensor:
+        """Blend logits and scores, float of one shape."""
+        return self.own * logit + self.score * retrieval_score
+
+
+Calibrator = Affine | Isotonic | Blend
 AS_IT_IS = Affine()
 
 
 def fit_calibrator(
     prediction: np.ndarray, label: np.ndarray, users: np.ndarray, *, kind: str, method: str
-) -> Calibrator:
+) -> Affine | Isotonic:
     """Fit how a task's predictions become what its labels are.
 
     Args:
@@ -104,6 +120,34 @@ def fit_calibrator(
     return AS_IT_IS if best == "none" else fits[best](prediction, label)
 
 
+def fit_blend(own: np.ndarray, score: np.ndarray, chosen: np.ndarray, there: np.ndarray) -> Blend:
+    """Fit the blend that makes the chosen items of lists likeliest, neither part below 0.
+
+    Args:
+        own: [Q, C] float, the logits of the retrieval task.
+        score: [Q, C] float, of retrieval.
+        chosen: [Q, C] bool; lists without a chosen item say nothing.
+        there: [Q, C] bool, False for padding.
+    """
+    found = (chosen & there).any(axis=1)
+    if found.sum() < _LEAST_LABELS:
+        return Blend()
+    there, chosen = there[found], (chosen & there)[found]
+    parts = np.stack([own[found], score[found]]).astype(np.float64)
+    parts = np.where(there, parts, 0.0)
+    of_chosen = parts[:, chosen].sum(axis=1)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = np.where(there, np.tensordot(weights, parts, axes=1), -np.inf)
+        chance = softmax(logits, axis=1)
+        slope = np.array([(chance * part).sum() for part in parts]) - of_chosen
+        total = logsumexp(logits, axis=1).sum() - weights @ of_chosen
+        return float(total / len(there)), slope / len(there)
+
+    best = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * 2)
+    return Blend(float(best.x[0]), float(best.x[1]))
+
+
 def save_calibration(calibrators: Mapping[str, Calibrator], path: Path) -> None:
     """Write calibrators by task as JSON."""
     write_json(path, calibration_state(calibrators))
@@ -126,12 +170,13 @@ def calibration_state(calibrators: Mapping[str, Calibrator]) -> dict[str, Any]:
 
 def calibrators_of(state: Mapping[str, Mapping[str, Any]]) -> dict[str, Calibrator]:
     """Return the calibrators that `calibration_state` told of."""
-    return {
-        task: Isotonic(tuple(values["at"]), tuple(values["value"]))
-        if "at" in values
-        else Affine(**values)
-        for task, values in state.items()
-    }
+    return {task: _calibrator_of(values) for task, values in state.items()}
+
+
+def _calibrator_of(values: Mapping[str, Any]) -> Calibrator:
+    if "at" in values:
+        return Isotonic(tuple(values["at"]), tuple(values["value"]))
+    return Blend(**values) if "own" in values else Affine(**values)
 
 
 def _enough(label: np.ndarray, kind: str) -> bool:
@@ -178,7 +223,7 @@ def _blocks(prediction: np.ndarray, label: np.ndarray, *, prior: float) -> Isoto
     return Isotonic(tuple(at.tolist()), tuple(value[first].tolist()))
 
 
-Fit = Callable[[np.ndarray, np.ndarray], Calibrator]
+Fit = Callable[[np.ndarray, np.ndarray], Affine | Isotonic]
 _FITS: dict[str, dict[str, Fit]] = {
     "binary": {"platt": _platt, "isotonic": _isotonic_logits},
     "regression": {"platt": _line, "isotonic": _isotonic_labels},

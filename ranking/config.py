@@ -64,7 +64,7 @@ class RankingConfig(Config):
     Needs a log with times."""
     calibration: Literal["auto", "none", "platt", "isotonic"] = "auto"
     """How predictions are calibrated on validation; `auto` takes what does best on users it was not
-    fitted on."""
+    fitted on. Unless `none`, the retrieval task's logit is blended with the retrieval score."""
     batch_queries: int = Field(default=128, ge=1)
     order: dict[str, float] | Literal["auto"] = "auto"
     """Weight of each task in the order; `auto` learns them on validation for the `objective`."""
@@ -73,7 +73,7 @@ class RankingConfig(Config):
     max_minutes: float = Field(default=12.0, gt=0)
     """Time to train for, validation included; validation usually ends it before."""
     schedule: ScheduleConfig = ScheduleConfig(
-        learning_rate=1e-3, weight_decay=1e-4, max_epochs=40, patience=4
+        learning_rate=1e-3, weight_decay=1e-4, average=0.99, max_epochs=40, patience=4
     )
 
     @field_validator("order")

@@ -9,7 +9,7 @@ from features.backend import tf
 from features.encoders import FeatureSpec
 from features.layers import EntityTable, FeatureEmbedding
 from ranking import cross
-from ranking.calibration import Calibrator
+from ranking.calibration import Blend, Calibrator
 from ranking.config import RankingConfig
 from ranking.experts import experts_of
 from ranking.heads import Heads, Outputs
@@ -65,11 +65,14 @@ class Ranker(tf.Module):
         For the retrieval task and binary ones the logit, for a regression the label itself.
         `seed` [2] int32 turns dropout on.
         """
-        calibrators = self._calibration.by_task
-        return {
-            task: calibrators[task](value) if task in calibrators else value
-            for task, value in self.outputs(request, seed).predictions.items()
-        }
+        predictions = dict(self.outputs(request, seed).predictions)
+        for task, calibrator in self._calibration.by_task.items():
+            value = predictions[task]
+            if isinstance(calibrator, Blend):
+                predictions[task] = calibrator(value, request.retrieval_score)
+            else:
+                predictions[task] = calibrator(value)
+        return predictions
 
     def outputs(self, request: Request, seed: tf.Tensor | None = None) -> Outputs:
         """Predict as the ranker learns to, nothing calibrated; `seed` as in a call."""

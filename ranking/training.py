@@ -18,7 +18,14 @@ from interactions.errors import UserError
 from interactions.histories import Histories
 from ranking.balance import balance_of
 from ranking.batches import Batches, Examples
-from ranking.calibration import Calibrator, fit_calibrator, load_calibration, save_calibration
+from ranking.calibration import (
+    Blend,
+    Calibrator,
+    fit_blend,
+    fit_calibrator,
+    load_calibration,
+    save_calibration,
+)
 from ranking.config import RankingConfig
 from ranking.inputs import RETRIEVAL, RankerInputs
 from ranking.model import Ranker
@@ -33,6 +40,8 @@ from training.optimizer import adam, apply_gradients, named, trained_weights
 __all__ = ["Examples", "fit_ranker", "restore_ranker", "retrieval_scale"]
 
 _CALIBRATION = "calibration.json"
+_MOST_LISTS = 2_000
+"""Validation lists that the retrieval task is calibrated on, spread over the window."""
 
 
 def fit_ranker(
@@ -193,13 +202,16 @@ class _Validation:
 def _calibrators(
     scorer: Scorer, validation: Examples, config: RankingConfig
 ) -> dict[str, Calibrator]:
-    """Fit how each task's predictions are calibrated, on the exposures of validation."""
+    """Fit how predictions are calibrated: on the lists and on the exposures of validation."""
     ranker, shown = scorer.ranker, validation.exposures
-    if not len(shown):
+    if config.calibration == "none":
         return {}
     ranker.past.replace(validation.past)
+    result: dict[str, Calibrator] = {RETRIEVAL: _blend(scorer, validation.candidates)}
+    if not len(shown):
+        return result
     found = _predictions(scorer, shown)
-    return {
+    return result | {
         task: fit_calibrator(
             found[task],
             shown.labels[task],
@@ -210,6 +222,13 @@ def _calibrators(
         for task in ranker.tasks
         if task != RETRIEVAL
     }
+
+
+def _blend(scorer: Scorer, lists: Candidates) -> Blend:
+    index = np.linspace(0, len(lists.queries) - 1, min(len(lists.queries), _MOST_LISTS))
+    some = lists.take(np.unique(index.astype(np.int64)))
+    found = scorer.predict(some.queries, some.item, some.retrieval_score)
+    return fit_blend(found[RETRIEVAL], some.retrieval_score, some.label, some.item >= 0)
 
 
 def _predictions(scorer: Scorer, shown: Exposures) -> dict[str, np.ndarray]:

@@ -85,16 +85,17 @@ class Data:
         return Past(self.statistics(*windows), near, self.label_factors(*windows))
 
     def label_factors(self, *windows: int) -> dict[str, LabelFactors]:
-        """By task, the factors of the labels known when the last of `windows` was over."""
-        labels = self.labels(windows[-1])
+        """By regression, the factors of the labels known when the last of `windows` was over."""
+        labels = {
+            task: values
+            for task, values in self.labels(windows[-1]).items()
+            if self.config.tasks[task].kind == "regression"
+        }
         if not labels:
             return {}
         log, rows = self.log, self.windows.rows(*windows)
         users, items = len(log.user_ids), len(log.item_ids)
-        rated = np.zeros(len(log), bool)
-        for task, values in labels.items():
-            if self.config.tasks[task].kind == "regression":
-                rated |= ~np.isnan(values)
+        rated = ~np.isnan(np.stack(list(labels.values()))).all(axis=0)
         met = rows[log.chosen[rows] | rated[rows]]
         sides = meeting_traits(log.user[met], log.item[met], users=users + 1, items=items + 1)
         config = self.config.data

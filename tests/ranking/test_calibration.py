@@ -8,8 +8,10 @@ from interactions.errors import UserError
 from ranking.calibration import (
     AS_IT_IS,
     Affine,
+    Blend,
     Isotonic,
     calibrators_of,
+    fit_blend,
     fit_calibrator,
     load_calibration,
     save_calibration,
@@ -140,3 +142,44 @@ def test_what_cannot_be_read_is_said(tmp_path):
         with pytest.raises(UserError, match="train the ranker anew"):
             load_calibration(file)
     assert calibrators_of({}) == {}
+
+
+def choices(*, own, score, queries=3000, width=12, seed=0):
+    """Lists of which items are chosen by `own` times one number and `score` times another."""
+    rng = np.random.default_rng(seed)
+    logit, other = rng.normal(size=(2, queries, width))
+    there = rng.random(logit.shape) < 0.9
+    wanted = np.where(there, own * logit + score * other + rng.gumbel(size=logit.shape), -np.inf)
+    chosen = (np.arange(width) == wanted.argmax(axis=1)[:, None]) & there
+    return logit, other, chosen, there
+
+
+@pytest.mark.parametrize(("own", "score"), [(1.0, 0.0), (0.3, 0.9), (0.0, 2.0)])
+def test_a_blend_finds_what_logit_and_score_say(own, score):
+    found = fit_blend(*choices(own=own, score=score))
+    assert found.own == pytest.approx(own, abs=0.08)
+    assert found.score == pytest.approx(score, abs=0.08)
+    both = found(tf.constant([[1.0, 2.0]]), tf.constant([[3.0, 5.0]]))
+    expected = found.own * np.array([1, 2]) + found.score * np.array([3, 5])
+    np.testing.assert_allclose(both[0], expected, rtol=1e-5)
+
+
+def test_no_part_of_a_blend_is_turned_round():
+    found = fit_blend(*choices(own=1.0, score=-0.5))
+    assert found.score == 0.0 and found.own > 0.5
+
+
+def test_of_too_few_choices_no_blend_is_learnt():
+    logit, score, chosen, there = choices(own=0.1, score=2.0)
+    chosen[40:] = False
+    assert fit_blend(logit, score, chosen, there) == Blend()
+
+
+def test_a_blend_is_kept_with_the_others(tmp_path):
+    kept = {
+        "retrieval": Blend(0.5, 1.25),
+        "view": Affine(2.0, 1.0),
+        "buy": Isotonic((0.0,), (1.0,)),
+    }
+    save_calibration(kept, tmp_path / "calibration.json")
+    assert load_calibration(tmp_path / "calibration.json") == kept

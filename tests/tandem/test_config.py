@@ -59,7 +59,7 @@ def test_an_unknown_key_is_refused_with_its_path_and_what_is_allowed(content, pa
         ({"data": {"events": 3}}, ["data.events: 3", "a valid string, or", "a valid list"]),
         (MINIMAL | {"seed": "one"}, ["seed", "'one'", "integer"]),
         (MINIMAL | {"repeats": "yes"}, ["repeats", "'yes'", "'remove' or 'keep'"]),
-        (MINIMAL | {"split": {"kind": "random"}}, ["split.kind", "'random'", "leave_last_out"]),
+        (MINIMAL | {"split": {"kind": "weekly"}}, ["split.kind", "'weekly'", "leave_last_out"]),
         (MINIMAL | {"split": {"test": 0.9}}, ["split", "leave at least 0.1"]),
         (MINIMAL | {"split": {"test": 0}}, ["split.test", "0", "greater than 0"]),
         (MINIMAL | {"retrieval": {"dropout": 1}}, ["retrieval.dropout", "1", "less than 1"]),

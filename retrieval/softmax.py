@@ -217,13 +217,16 @@ def _loss_and_gradients(
     by_query = by_queries.concat()
     if order is not None:
         by_query = tf.gather(by_query, tf.math.invert_permutation(order))
-    # the gradient of a softmax is its shares less one at the chosen item
-    weight = contest.weight[:, tf.newaxis]
-    own, row = contest.positive[:, tf.newaxis], bias.rows(number)[:, tf.newaxis]
+    # the gradient of a softmax is its shares less one at the chosen item; summed by segments, as a
+    # scattered sum of what falls on one place comes out differently each time
+    weight, size = contest.weight, tf.shape(candidates)[0]
+    mine = queries * weight[:, tf.newaxis]
+    entry = bias.rows(number) * size + contest.positive
+    own = tf.math.unsorted_segment_sum(weight, entry, tf.size(bias.table))
     return loss, [
-        by_query - tf.gather(candidates, contest.positive) * weight,
-        tf.tensor_scatter_nd_sub(by_candidates, own, queries * weight),
-        tf.tensor_scatter_nd_sub(by_table, tf.concat([row, own], axis=1), contest.weight),
+        by_query - tf.gather(candidates, contest.positive) * weight[:, tf.newaxis],
+        by_candidates - tf.math.unsorted_segment_sum(mine, contest.positive, size),
+        by_table - tf.reshape(own, tf.shape(bias.table)),
     ]
 
 

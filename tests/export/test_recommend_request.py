@@ -157,6 +157,7 @@ def test_narrow_rules_find_what_there_is_in_the_whole_catalogue(ask, system):
     [
         ({"only_category": ["c1"], "never_category": ["c1"]}, True),
         ({"min_price": 5.0, "max_price": 4.0}, True),
+        ({"allow": ["item-3", "item-8"], "exclude": ["item-8", "item-3"]}, True),
         ({"only_category": ["no such"]}, True),
         ({"never_category": ["no such", "", "c\n1"]}, False),
         ({"min_price": float("nan"), "max_price": float("inf")}, False),

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.export import exact_index, one_call, rules, scann, size
+from benchmarks.export import exact_index, one_call, rules, scann, size, steady
 
 
 def run(module, monkeypatch, out, *arguments):
@@ -47,6 +47,7 @@ def test_one_call_gives_the_list_of_three_steps(monkeypatch, tmp_path):
     monkeypatch.setattr(one_call, "known_users", lambda count: [f"user-{n}" for n in range(30)])
     assert run(one_call, monkeypatch, tmp_path, folder, "--rounds", 2)["agree"] == 1.0
     assert len(run(rules, monkeypatch, tmp_path, folder, "--rounds", 2)["bars"]) == 4
+    assert len(run(steady, monkeypatch, tmp_path, folder, "--requests", 20)["bars"]) == 1
     loaded = run(size, monkeypatch, tmp_path, folder.parent, "--sizes", 300)["bundles"]
     assert loaded[0]["size"] == 300 and loaded[0]["memory"] > 50
     assert (tmp_path / "size.png").exists()

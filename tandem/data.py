@@ -95,8 +95,8 @@ class Data:
             return {}
         log, rows = self.log, self.windows.rows(*windows)
         users, items = len(log.user_ids), len(log.item_ids)
-        rated = np.logical_or.reduce([~np.isnan(values) for values in labels.values()])
-        met = rows[log.chosen[rows] | rated[rows]]
+        rated = np.any([~np.isnan(values) for values in labels.values()], axis=0)
+        met = rows[(log.chosen | rated)[rows]]
         sides = meeting_traits(log.user[met], log.item[met], users=users + 1, items=items + 1)
         config = self.config.data
         traits = [

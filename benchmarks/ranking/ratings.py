@@ -37,7 +37,7 @@ from interactions.split import RANKING, RETRIEVAL, TEST, VALIDATION, split
 from tandem.data import Data
 
 NAMES = ("ml-latest-small", "amazon-electronics")
-SHARES = {"test": 0.2, "validation": 0.05}
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.05
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def compare_ratings(name: str, folder: Path, *, seeds: int, console: Console) ->
     seconds = dict.fromkeys(errors, 0.0)
     users: list[np.ndarray] = []
     for seed in range(seeds):
-        lot = SplitConfig(kind="random", seed=seed, **SHARES)
+        lot = SplitConfig(kind="random", seed=seed, test=TEST_SHARE, validation=VALIDATION_SHARE)
         problem = Ratings(Data(whole.log, split(whole.log, lot), whole.config), folder)
         shown = problem.test.exposures
         task = next(t for t in shown.labels if whole.config.tasks[t].kind == "regression")

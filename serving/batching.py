@@ -165,6 +165,7 @@ def _filled(arrays: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
             continue
         if array.size == 0:
             raise invalid_argument("Got empty tensor in batch of non-empty tensors.")
-        filled = np.full((len(array), *largest), array.flat[0], dtype=array.dtype)
+        filled = np.empty((len(array), *largest), array.dtype)
+        filled.fill(array.flat[0])  # np.full would cut the zero bytes off the end of a string
         filled[tuple(map(slice, array.shape))] = array
         yield filled

@@ -1,7 +1,7 @@
 """Whatever is joined comes back to whom it belongs."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
@@ -44,6 +44,7 @@ def test_split_undoes_join(asked, padding):
             assert answer[name].dtype == array.dtype
 
 
+@example([{"a": np.array([[b"\0"]], object)}, {"a": np.array([[b"", b""]], object)}])
 @given(requests(inner_varies=True).filter(lambda r: all(count_rows(x) for x in r)))
 def test_filling_up_keeps_every_value_in_its_place(asked):
     rows = [count_rows(inputs) for inputs in asked]

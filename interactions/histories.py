@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
+from interactions.blocks import Spill, whole_spans
 from interactions.log import EventLog
 from interactions.ragged import Ragged
 from interactions.search import first_at_or_after
@@ -49,7 +51,7 @@ class Histories:
     offsets: np.ndarray
     """[users + 1] int64: the events of user u are offsets[u]:offsets[u + 1]."""
     rows: np.ndarray
-    """[events] int64: rows of the log."""
+    """[events] int64, ascending: rows of the log."""
     items: np.ndarray
     """[events] int32: item rows."""
     times: np.ndarray
@@ -57,35 +59,34 @@ class Histories:
     tie_start: np.ndarray
     """[events] int64: the place of the same user's first event of the same time, so that what lies
     before it is what came strictly before."""
+    firsts: np.ndarray
+    """[first choices] int64, ascending: places of events whose user had not chosen the item
+    before."""
     row_user: np.ndarray
     """[rows of the log] int32."""
-    events_before_row: np.ndarray
-    """[rows of the log] int64: how many events come before the row, all users counted."""
-    first_time: np.ndarray
-    """[events] bool: the user had not chosen this item before."""
 
     @classmethod
-    def of(cls, log: EventLog, *, only: np.ndarray | None = None) -> Self:
-        """Return the log's chosen rows as histories, or those of them in `only`, [rows] bool."""
-        counts = log.chosen if only is None else log.chosen & only
-        rows = np.flatnonzero(counts)
-        users, items, times = log.user[rows], log.item[rows], log.time[rows]
-        place = np.arange(len(rows))
-        starts_tie = np.ones(len(rows), bool)
-        starts_tie[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
-        pair = users.astype(np.int64) * len(log.item_ids) + items
-        first_time = np.zeros(len(rows), bool)
-        first_time[np.unique(pair, return_index=True)[1]] = True
-        return cls(
-            offsets=np.searchsorted(users, np.arange(len(log.user_ids) + 1)).astype(np.int64),
-            rows=rows,
-            items=items,
-            times=times,
-            tie_start=np.maximum.accumulate(np.where(starts_tie, place, 0)),
-            row_user=log.user,
-            events_before_row=np.cumsum(counts) - counts,
-            first_time=first_time,
-        )
+    def of(cls, log: EventLog, *, among: np.ndarray | None = None) -> Self:
+        """Return the log's chosen rows as histories, or those `among` some ([n] int64, ascending).
+
+        They are made for a block of users at a time and lie on disk where they are long.
+        """
+        counts = np.zeros(len(log.user_ids), np.int64)
+        kinds = (np.int64, np.int32, np.int64, np.int64, np.int64)
+        begin = 0
+        with ExitStack() as stack:
+            spills = [stack.enter_context(Spill(kind)) for kind in kinds]
+            for users in whole_spans(log.offsets):
+                part = _Part.of(log, users, among)
+                counts[users] = part.counts
+                columns = (part.rows, part.items, part.times)
+                places = (begin + part.tie_start, begin + part.firsts)
+                for spill, column in zip(spills, (*columns, *places), strict=True):
+                    spill.append(column)
+                begin += len(part.rows)
+            arrays = [spill.array() for spill in spills]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls(offsets, *arrays, row_user=log.user)
 
     def before(self, users: np.ndarray, times: np.ndarray, *, length: int) -> History:
         """Return the latest `length` choices of each query, strictly before its time.
@@ -121,7 +122,7 @@ class Histories:
         """Return the distinct items chosen before each log row [Q] in the log's total order."""
         rows = np.asarray(rows, np.int64)
         starts = self.offsets[self.row_user[rows]]
-        return self._distinct(starts, np.maximum(self.events_before_row[rows], starts))
+        return self._distinct(starts, np.maximum(np.searchsorted(self.rows, rows), starts))
 
     def seen_at(self, users: np.ndarray, times: np.ndarray) -> Ragged:
         """Return the distinct items that `users` [Q] int32 chose before `times` [Q] int64."""
@@ -141,9 +142,43 @@ class Histories:
     def _distinct(self, starts: np.ndarray, ends: np.ndarray) -> Ragged:
         # A span begins with the user's first event, so an item's first choice stands for all of
         # them: spans of these first choices are the answer, and none is repeated.
-        before = np.concatenate([[0], np.cumsum(self.first_time)])
-        firsts = self.items[self.first_time]
-        low, high = before[starts], before[ends]
+        low, high = np.searchsorted(self.firsts, starts), np.searchsorted(self.firsts, ends)
         offsets = np.concatenate([[0], np.cumsum(high - low)]).astype(np.int64)
         inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1], high - low)
-        return Ragged(offsets, firsts[np.repeat(low, high - low) + inside])
+        return Ragged(offsets, self.items[self.firsts[np.repeat(low, high - low) + inside]])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The histories of some users, places counted from the first of their events."""
+
+    counts: np.ndarray
+    """[users] int64: events of each."""
+    rows: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+    tie_start: np.ndarray
+    firsts: np.ndarray
+
+    @classmethod
+    def of(cls, log: EventLog, users: slice, among: np.ndarray | None) -> Self:
+        """Take the chosen rows of `users`, of which only those `among` some count."""
+        start, stop = int(log.offsets[users.start]), int(log.offsets[users.stop])
+        if among is None:
+            candidates = np.arange(start, stop)
+        else:
+            candidates = among[slice(*np.searchsorted(among, (start, stop)))]
+        rows = candidates[log.chosen[candidates]]
+        user, item, time = log.user[rows], log.item[rows], log.time[rows]
+        place = np.arange(len(rows))
+        starts_tie = np.ones(len(rows), bool)
+        starts_tie[1:] = (user[1:] != user[:-1]) | (time[1:] != time[:-1])
+        pair = user.astype(np.int64) * len(log.item_ids) + item
+        return cls(
+            counts=np.bincount(user - users.start, minlength=users.stop - users.start),
+            rows=rows,
+            items=item,
+            times=time,
+            tie_start=np.maximum.accumulate(np.where(starts_tie, place, 0)),
+            firsts=np.sort(np.unique(pair, return_index=True)[1]),
+        )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interactions.blocks import Spill, spans
 from interactions.histories import Histories
 from interactions.log import EventLog
 
@@ -47,6 +48,13 @@ def queries(log: EventLog, rows: np.ndarray, *, repeats: bool) -> Queries:
 def first_choices(log: EventLog) -> np.ndarray:
     """[log rows] bool: True where a user chose an item for the first time."""
     histories = Histories.of(log)
-    result = np.zeros(len(log), bool)
-    result[histories.rows[histories.first_time]] = True
-    return result
+    with Spill(np.bool_) as spill:
+        for part in spans(len(log)):
+            result = np.zeros(part.stop - part.start, bool)
+            events = slice(*np.searchsorted(histories.rows, (part.start, part.stop)))
+            firsts = histories.firsts[
+                slice(*np.searchsorted(histories.firsts, (events.start, events.stop)))
+            ]
+            result[histories.rows[firsts] - part.start] = True
+            spill.append(result)
+        return spill.array()

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from interactions.blocks import Spill, spans
 from interactions.config import SplitConfig
 from interactions.errors import UserError
 from interactions.log import NEVER, EventLog
@@ -29,7 +30,10 @@ class Windows:
 
     def rows(self, *codes: int) -> np.ndarray:
         """Return the rows of these windows, int64, in the log's order."""
-        return np.flatnonzero(np.isin(self.window, codes))
+        with Spill(np.int64) as spill:
+            for part in spans(len(self.window)):
+                spill.append(part.start + np.flatnonzero(np.isin(self.window[part], codes)))
+            return spill.array()
 
     def end(self, code: int) -> np.ndarray:
         """Return before when all that is known must have happened, training up to window `code`.

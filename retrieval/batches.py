@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from interactions.blocks import count_values, spans, whole_spans
 from interactions.errors import UserError
 from interactions.log import NEVER, EventLog
 from interactions.queries import first_choices
@@ -55,11 +56,10 @@ class Batches:
                 "there is no chosen event to train the retriever on; check data.positive"
             )
         self._log, self._config, self._repeats, self._seed = log, config, repeats, seed
-        targets = np.ones(len(log), bool) if repeats else first_choices(log)
-        self._maker = BatchMaker(log, self.sequences, targets)
-        self._targets = targets[self.sequences.row]
-        self._items = log.item[self.sequences.row]
-        self._catalogue = np.unique(log.item[rows]).astype(np.int32)
+        self._targets = log.chosen if repeats else first_choices(log)
+        self._maker = BatchMaker(log, self.sequences, self._targets)
+        items = count_values(log.item, rows, size=len(log.item_ids))
+        self._catalogue = np.flatnonzero(items).astype(np.int32)
         self._first_seen = _first_seen(log, rows)
         self._miner: Miner | None = None
         self.steps = sum(
@@ -123,14 +123,23 @@ class Batches:
 
     def _windows_with_item(self, windows: Windows) -> np.ndarray:
         """[items] int64: in how many of `windows` an item is a target."""
-        of_window = np.repeat(np.arange(len(windows)), windows.length)
-        begins = np.cumsum(windows.length) - windows.length
-        place = np.arange(len(of_window)) + np.repeat(windows.start - begins, windows.length)
-        kept = self._targets[place]
-        items = self._items[place][kept]
-        if self._repeats:
-            items = np.unique(np.stack([of_window[kept], items]), axis=1)[1]
-        return np.bincount(items, minlength=len(self._log.item_ids))
+        counts = np.zeros(len(self._log.item_ids), np.int64)
+        for span in whole_spans(np.concatenate([[0], np.cumsum(windows.length)])):
+            start, stop = windows.start[span], windows.stop[span]
+            window, row = self._events(start, stop)
+            item = self._log.item[row]
+            if self._repeats:
+                item = np.unique(np.stack([window, item]), axis=1)[1]
+            counts += np.bincount(item, minlength=len(counts))
+        return counts
+
+    def _events(self, start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The targets of windows [W]: whose each is, and its log row, [n] int64 each."""
+        window = np.repeat(np.arange(len(start)), stop - start)
+        begins = np.cumsum(stop - start) - (stop - start)
+        row = self.sequences.row[np.arange(len(window)) + np.repeat(start - begins, stop - start)]
+        kept = self._targets[row]
+        return window[kept], row[kept]
 
     def _batch(
         self,
@@ -170,5 +179,6 @@ class Batches:
 def _first_seen(log: EventLog, rows: np.ndarray) -> np.ndarray:
     """[items] int64: when each item first appeared, as the training rows alone tell."""
     first = np.full(len(log.item_ids), NEVER if log.has_times else np.iinfo(np.int64).min)
-    np.minimum.at(first, log.item[rows], log.time[rows])
+    for part in spans(len(rows)):
+        np.minimum.at(first, log.item[rows[part]], log.time[rows[part]])
     return first

@@ -31,11 +31,9 @@ class Miner:
         context: EncodedTable,
         number: int,
     ) -> None:
-        """Mine `number` items a window; `rows` [n] int64 are the log's training rows."""
+        """Mine `number` items a window; `rows` [n] int64 are the log's training rows, ascending."""
         self._sequences, self._log = sequences, log
-        only = np.zeros(len(log), bool)
-        only[rows] = True
-        self._chosen = Histories.of(log, only=only)
+        self._chosen = Histories.of(log, among=rows)
         self._searcher = Searcher(retriever, log=log, context=context, seen_rows=rows)
         self._number = number
 

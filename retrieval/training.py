@@ -12,6 +12,7 @@ from rich.console import Console
 
 from features.backend import tf
 from features.entities import EncodedTable
+from interactions.blocks import count_values
 from interactions.log import EventLog
 from retrieval.batches import LOSS_INPUTS, Batches
 from retrieval.config import RetrievalConfig
@@ -66,7 +67,8 @@ def fit_retriever(
     tf.keras.utils.set_random_seed(seed)
     retriever = Retriever(inputs, config)
     if earlier is None:
-        retriever.read_texts(np.unique(data.log.item[data.rows]))
+        items = count_values(data.log.item, data.rows, size=len(data.log.item_ids))
+        retriever.read_texts(np.flatnonzero(items))
     else:
         continue_from(earlier, retriever, inputs=inputs, context=data.context)
     batches = Batches(data.log, data.rows, config=config, repeats=data.repeats, seed=seed)

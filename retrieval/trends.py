@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from interactions.blocks import spans, stride_to_fit
 from interactions.log import EventLog
 
 _DAY = 86_400_000_000
@@ -32,27 +34,28 @@ class Trends:
     """[slots, half-lives, items] float32: log of 1 + the decayed count."""
 
     @classmethod
-    def of(cls, log: EventLog, rows: np.ndarray) -> Trends:
-        """Count the chosen ones of `rows` ([n] int64) of the log.
+    def of(cls, log: EventLog, rows: np.ndarray | None = None) -> Trends:
+        """Count the chosen ones of `rows` ([n] int64) of the log, or of all.
 
         Where the data has no times there is one slot, and every row counts the same.
         """
-        rows = rows[log.chosen[rows]]
         items = len(log.item_ids)
-        if not log.has_times or not len(rows):
-            count = np.log1p(np.bincount(log.item[rows], minlength=items)).astype(np.float32)
-            value = np.broadcast_to(count, (1, len(HALF_LIVES), items)).copy()
-            return cls(np.array([np.iinfo(np.int64).min]), value)
-        rows = rows[np.argsort(log.time[rows], kind="stable")]
-        start = _starts(log.time[rows], items)
+        sample = _times(log, rows)
+        if not log.has_times or not len(sample):
+            count = np.zeros(items)
+            for chosen in _chosen(log, rows):
+                count += np.bincount(log.item[chosen], minlength=items)
+            value = np.broadcast_to(np.log1p(count).astype(np.float32), (1, len(HALF_LIVES), items))
+            return cls(np.array([np.iinfo(np.int64).min]), value.copy())
+        start = _starts(sample, items)
         value = np.zeros((len(start), len(HALF_LIVES), items), np.float32)
+        for chosen in _chosen(log, rows):
+            _add_new(value, start, log.item[chosen], log.time[chosen])
         count = np.zeros((len(HALF_LIVES), items))
         for slot in range(1, len(start)):
-            new = rows[slice(*np.searchsorted(log.time[rows], start[slot - 1 : slot + 1]))]
             for place, half_life in enumerate(HALF_LIVES):
                 count[place] *= _decay(start[slot] - start[slot - 1], half_life)
-                weight = _decay(start[slot] - log.time[new], half_life)
-                count[place] += np.bincount(log.item[new], weights=weight, minlength=items)
+            count += value[slot]
             value[slot] = np.log1p(count)
         return cls(start, value)
 
@@ -60,6 +63,39 @@ class Trends:
         """Return the slot [n] int32 that queries at `times` [n] int64 see."""
         found = np.searchsorted(self.start, times, side="right") - 1
         return np.maximum(found, 0).astype(np.int32)
+
+
+def _chosen(log: EventLog, rows: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Yield the chosen ones of `rows`, or of all, block by block."""
+    for part in spans(len(log) if rows is None else len(rows)):
+        block = np.arange(part.start, part.stop) if rows is None else rows[part]
+        yield block[log.chosen[block]]
+
+
+def _times(log: EventLog, rows: np.ndarray | None) -> np.ndarray:
+    """Sorted times of the chosen rows, [n] int64.
+
+    Of a log of many blocks, those of one row in so many, and the last.
+    """
+    stride = stride_to_fit(len(log) if rows is None else len(rows))
+    some, last = [np.empty(0, np.int64)], np.iinfo(np.int64).min
+    for chosen in _chosen(log, rows):
+        times = log.time[chosen]
+        last = max(last, times.max(initial=last))
+        some.append(times[::stride].copy())  # a view would keep all of them
+    times = np.sort(np.concatenate(some))
+    times[-1:] = last
+    return times
+
+
+def _add_new(value: np.ndarray, start: np.ndarray, items: np.ndarray, times: np.ndarray) -> None:
+    """Add to each slot what choices of `items` at `times` ([n]) since the slot before are worth."""
+    slot = np.searchsorted(start, times, side="right")
+    cell = slot * value.shape[-1] + items
+    for place, half_life in enumerate(HALF_LIVES):
+        new = value[:, place]  # [slots, items]
+        weight = _decay(start[slot] - times, half_life)
+        new += np.bincount(cell, weights=weight, minlength=new.size).reshape(new.shape)
 
 
 def _starts(times: np.ndarray, items: int) -> np.ndarray:

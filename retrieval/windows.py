@@ -29,10 +29,8 @@ class Sequences:
 
     @classmethod
     def of(cls, log: EventLog, rows: np.ndarray) -> Self:
-        """Return the chosen ones among `rows` ([n] int64) of the log."""
-        only = np.zeros(len(log), bool)
-        only[rows] = True
-        histories = Histories.of(log, only=only)
+        """Return the chosen ones among `rows` ([n] int64, ascending) of the log."""
+        histories = Histories.of(log, among=rows)
         return cls(histories.rows, histories.tie_start, histories.offsets)
 
 

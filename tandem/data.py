@@ -19,6 +19,7 @@ from features.neighbours import neighbours
 from features.statistics import Statistics, statistics
 from features.traits import content_traits, meeting_traits
 from interactions import loading, storage
+from interactions.blocks import count_values
 from interactions.config import FeatureConfig
 from interactions.errors import UserError
 from interactions.histories import Histories
@@ -102,8 +103,18 @@ class Data:
         traits = [
             np.concatenate([side, _with_unknown(content_traits(table, features, seen))], axis=1)
             for side, table, features, seen in (
-                (sides[0], log.user_table, config.user_features, _among(log.user[rows], users)),
-                (sides[1], log.item_table, config.item_features, _among(log.item[rows], items)),
+                (
+                    sides[0],
+                    log.user_table,
+                    config.user_features,
+                    count_values(log.user, rows, size=users) > 0,
+                ),
+                (
+                    sides[1],
+                    log.item_table,
+                    config.item_features,
+                    count_values(log.item, rows, size=items) > 0,
+                ),
             )
         ]
         result = {}
@@ -128,11 +139,6 @@ class Data:
         never = np.full_like(self.windows.ends[0], NEVER)
         ends = np.stack([self.windows.ends[RANKING], never, never, never])
         return Data(self.log, Windows(self.log, self.windows.kind, window, ends), self.config)
-
-
-def _among(rows: np.ndarray, size: int) -> np.ndarray:
-    """[size] bool: which of them occur."""
-    return np.bincount(rows, minlength=size) > 0
 
 
 def _with_unknown(table: np.ndarray) -> np.ndarray:
@@ -200,7 +206,7 @@ def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
         config.user_features,
         log.user_table,
         log.user_ids,
-        log.user[rows],
+        count_values(log.user, rows, size=len(log.user_ids)),
         folder=folder / "users",
     )
     _, items = _encode_entity(
@@ -209,7 +215,7 @@ def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
         config.item_features,
         log.item_table,
         log.item_ids,
-        log.item[rows],
+        count_values(log.item, rows, size=len(log.item_ids)),
         folder=folder / "items",
     )
     return Encoded(
@@ -227,8 +233,8 @@ def encode(data: Data, rows: np.ndarray, *, folder: Path) -> Encoded:
     )
 
 
-def _counted_rows(data: Data, rows: np.ndarray) -> np.ndarray:
-    """Rows whose events make the trends.
+def _counted_rows(data: Data, rows: np.ndarray) -> np.ndarray | None:
+    """Rows whose events make the trends; None for all.
 
     Under a split by time a trend may roll up to each query, as its history does: a moment counts
     what came strictly before. Where the last events of every user are held out, they lie among
@@ -236,7 +242,7 @@ def _counted_rows(data: Data, rows: np.ndarray) -> np.ndarray:
     more and later events are added.
     """
     everything = data.windows.kind == "time" or data.refreshed
-    return np.arange(len(data.log)) if everything else rows
+    return None if everything else rows
 
 
 def _encode_entity(
@@ -245,13 +251,12 @@ def _encode_entity(
     features: tuple[FeatureConfig, ...],
     table: pa.Table,
     ids: np.ndarray,
-    seen: np.ndarray,
+    counts: np.ndarray,
     *,
     folder: Path,
 ) -> tuple[EntityEncoders, EncodedTable]:
     columns = {feature.name: table[feature.name] for feature in features}
     everything = pa.table({id_name: pa.array(ids, pa.string()), **columns})
-    counts = np.bincount(seen, minlength=len(ids))
     config = data.config.features
 
     def fit(partial: Path) -> EntityEncoders:

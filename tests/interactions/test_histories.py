@@ -35,9 +35,9 @@ def test_only_chosen_rows_and_only_those_asked_for_are_history(make_log):
     assert Histories.of(log).before(np.array([0]), np.array([9]), length=5).items.tolist() == [
         [3, 3, 5, PAD, PAD]
     ]
-    early = Histories.of(log, only=log.time < 2)
+    early = Histories.of(log, among=np.flatnonzero(log.time < 2))
     assert early.before(np.array([0]), np.array([9]), length=2).items.tolist() == [[3, PAD]]
-    nothing = Histories.of(log, only=np.zeros(len(log), bool))
+    nothing = Histories.of(log, among=np.empty(0, np.int64))
     assert nothing.before(np.array([0]), np.array([9]), length=2).items.tolist() == [[PAD, PAD]]
     assert pieces(nothing.seen_at(np.array([0]), np.array([9]))) == [[]]
 

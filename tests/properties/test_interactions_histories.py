@@ -1,10 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interactions import blocks
 from interactions.histories import PAD, Histories
 from interactions.log import EventLog
+from interactions.queries import first_choices
 from interactions.search import first_at_or_after
 
 USERS, ITEMS = 4, 5
@@ -56,6 +61,21 @@ def test_seen_is_the_written_out_definition(events):
         own = (log.user[:row] == log.user[row]) & log.chosen[:row]
         found = seen.items[seen.offsets[row] : seen.offsets[row + 1]].tolist()
         assert sorted(found) == sorted(set(log.item[:row][own].tolist()))
+
+
+@given(rows, st.integers(1, 5), st.lists(st.integers(0, 29), unique=True))
+def test_histories_made_block_by_block_are_those_made_at_once(events, block, among):
+    log = log_of(events)
+    some = np.sort([row for row in among if row < len(log)]).astype(np.int64)
+    whole = [Histories.of(log), Histories.of(log, among=some)]
+    firsts = first_choices(log)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK", block)
+        parted = [Histories.of(log), Histories.of(log, among=some)]
+        np.testing.assert_array_equal(first_choices(log), firsts)
+    for one, other in zip(whole, parted, strict=True):
+        for field in dataclasses.fields(Histories):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
 
 
 @given(rows)

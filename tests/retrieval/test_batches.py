@@ -1,13 +1,19 @@
 """What a batch holds, and that an epoch can be made again."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from interactions import blocks
+from interactions.blocks import Spill
 from interactions.errors import UserError
 from retrieval.batches import Batches
 from retrieval.config import RetrievalConfig
+from retrieval.trends import Trends
+
+DAY = 86_400_000_000
 
 
 def batches_of(log, rows, *, repeats=False, **negatives):
@@ -144,3 +150,47 @@ def test_what_counts_twice_weighs_twice_in_the_loss(world, log):
     assert loss() == pytest.approx(share * mine + (1 - share) * others, rel=1e-4)
     assert both == pytest.approx((2 * share * mine + (1 - share) * others) / (1 + share), rel=1e-4)
     assert abs(mine - others) > 1e-3
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_batches_are_the_same_where_the_log_is_worked_on_in_small_blocks(
+    log, rows, repeats, monkeypatch
+):
+    whole = list(batches_of(log, rows, repeats=repeats, popular=5).epoch(1))
+    monkeypatch.setattr(blocks, "BLOCK", 64)
+    parted = list(batches_of(log, rows, repeats=repeats, popular=5).epoch(1))
+    assert len(whole) == len(parted) > 5
+    for one, other in zip(whole, parted, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_memory_does_not_grow_with_the_log(log, monkeypatch):
+    """Everything as long as the log lies on disk; in memory there is less than a byte a row."""
+    monkeypatch.setattr(blocks, "BLOCK", 20_000)
+    users, each, items = 10_000, 100, len(log.item_ids)
+    rng = np.random.default_rng(0)
+    large = replace(
+        log,
+        user_ids=np.arange(users).astype(str).astype(object),
+        user=np.repeat(np.arange(users, dtype=np.int32), each),
+        item=rng.integers(0, items, users * each).astype(np.int32),
+        time=np.tile(np.arange(each, dtype=np.int64) * DAY, users),
+        chosen=np.ones(users * each, bool),
+    )
+    with Spill(np.int64) as spill:
+        spill.append(np.arange(len(large)))
+        rows = spill.array()
+    config = RetrievalConfig(history=50)
+    tracemalloc.start()
+    try:
+        trends = Trends.of(large, rows)
+        batches = Batches(large, rows, config=config, repeats=False, seed=0)
+        next(batches.epoch(0))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert trends.value.any()
+    # a few numbers per user and window are kept, and some arrays of a block's length
+    assert peak < 12 * 2**20 < 16 * len(large)

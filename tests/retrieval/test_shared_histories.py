@@ -40,7 +40,7 @@ def test_queries_of_one_user_share_a_sequence(log):
 
 
 def test_nothing_asked_and_nothing_known_take_no_history(log):
-    nothing = Histories.of(log, only=np.zeros(len(log), bool))
+    nothing = Histories.of(log, among=np.empty(0, np.int64))
     asked = queries(log, np.arange(5), repeats=True)
     (part,) = passes(nothing, asked, length=4)
     assert (part.count == 0).all() and part.items.shape[1] == 1

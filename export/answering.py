@@ -61,7 +61,7 @@ class Answering:
         return Answer(best, because)
 
     def _ranked(self, vectors: tf.Tensor, asked: Asked, rules: Filter) -> Ranked:
-        found = self._recommender.retrieve(vectors, rules, k=self._candidates)
+        found = self._recommender.retrieve(asked.query, vectors, rules, k=self._candidates)
         return self._recommender.rank(asked.query, found, asked.weights)
 
     def _varied(self, vectors: tf.Tensor, asked: Asked, ranked: Ranked) -> Ranked:

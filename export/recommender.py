@@ -15,7 +15,8 @@ from features.backend import tf
 from features.entities import EncodedTable
 from ranking.model import Request
 from ranking.scoring import readable
-from retrieval.index import Filter, Index, Without
+from retrieval.index import Filter, Found, Index, Without
+from retrieval.repeats import distinct, lift
 from retrieval.search import now_of
 from retrieval.standard_scores import Standardise
 
@@ -117,7 +118,7 @@ class Recommender:
     def recommend(self, user_id: tf.Tensor, *, candidates: int, k: int) -> Ranked:
         """Answer requests of users [B] string with their best `k` of `candidates` items."""
         query = self.encode(user_id)
-        found = self.retrieve(self.embed(query), self.unseen(query), k=candidates)
+        found = self.retrieve(query, self.embed(query), self.unseen(query), k=candidates)
         return top_k(self.rank(query, found), k=k)
 
     def encode(self, user_id: tf.Tensor) -> Query:
@@ -160,12 +161,29 @@ class Recommender:
         """Let through what the users have not chosen before, or everything where that repeats."""
         return Together(() if self.repeats else (Without(self.state.seen(query.users)),))
 
-    def retrieve(self, vectors: tf.Tensor, rules: Filter, *, k: int) -> Candidates:
-        """Find the best `k` items that `rules` let through, and standardise their scores."""
+    def retrieve(self, query: Query, vectors: tf.Tensor, rules: Filter, *, k: int) -> Candidates:
+        """Find the best `k` items that `rules` let through, and standardise their scores.
+
+        `vectors` [B, D] float32 are the queries as `embed` returns them.
+        """
         found = self.index.search(vectors, k=k, rules=rules)
+        if any(self.retriever.repeat_bonus):
+            found = self._with_repeats(found, query, vectors, rules, k=k)
         scale = self._standardise.scale(vectors)
         standard = (found.score - scale.mean) / scale.std
         return Candidates(found.item, tf.where(found.item >= 0, standard, 0.0))
+
+    def _with_repeats(
+        self, found: Found, query: Query, vectors: tf.Tensor, rules: Filter, *, k: int
+    ) -> Found:
+        """Let what the users chose before come up, by the retriever's bonus for it."""
+        history = query.past.latest(self.retriever.config.history).trimmed().items
+        own = self.exact.score(vectors, distinct(history))
+        item = tf.where(rules.passes(tf.maximum(own.item, 0)), own.item, -1)
+        bonus = self.retriever.repeat_bonus
+        return lift(
+            found, own._replace(item=item), history, bonus=bonus, k=min(k, self.exact.items)
+        )
 
     def rank(
         self, query: Query, candidates: Candidates, weights: tf.Tensor | None = None

@@ -64,8 +64,8 @@ def check_task_names(system: System) -> None:
 def _retrieval(recommender: Recommender, *, width: int) -> dict[str, Any]:
     def retrieve(user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         query = recommender.encode(user_id)
-        vectors = recommender.embed(query)
-        found = recommender.retrieve(vectors, recommender.unseen(query), k=width)
+        unseen = recommender.unseen(query)
+        found = recommender.retrieve(query, recommender.embed(query), unseen, k=width)
         return _lists(recommender, found.item, {SCORE: found.score}, width=width)
 
     def embed_user(user_id: tf.Tensor) -> dict[str, tf.Tensor]:

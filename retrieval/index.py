@@ -102,6 +102,16 @@ class ExactIndex(tf.Module):
         shape = tf.concat([tf.shape(rows), [self._dim]], axis=0)
         return tf.reshape(tf.transpose(columns), shape)
 
+    def score(self, queries: tf.Tensor, rows: tf.Tensor) -> Found:
+        """Score item rows [B, n] int32, -1 for none, for queries [B, D], in the order given.
+
+        What is not offered is none.
+        """
+        real = tf.maximum(rows, 0)
+        score = tf.einsum("bd,bnd->bn", queries, self.gather(real))
+        score += tf.gather(self._embeddings[-1], real)
+        return Found(tf.where(score > _LOWEST_REAL, rows, -1), score)
+
     def top_k(self, scores: tf.Tensor, k: int) -> Found:
         """Return the best k of `scores` [B, padded items]."""
         k = min(k, self.items)
@@ -118,6 +128,20 @@ class ExactIndex(tf.Module):
         block = tf.gather(best_blocks, place // _BLOCK, batch_dims=1)
         item = block * _BLOCK + place % _BLOCK
         return Found(tf.where(score > _LOWEST_REAL, item, -1), score)
+
+
+def best_of(found: Found, passes: tf.Tensor, *, k: int) -> Found:
+    """Return the best `k` of what passes ([B, n] bool), padded where there are fewer.
+
+    Items of equal score come in the order of their rows.
+    """
+    item, score = tf.where(passes, found.item, -1), tf.where(passes, found.score, NOTHING)
+    more = [[0, 0], [0, tf.maximum(k - tf.shape(item)[1], 0)]]
+    item, score = tf.pad(item, more, constant_values=-1), tf.pad(score, more, "CONSTANT", NOTHING)
+    order = tf.argsort(item, axis=1)
+    item, score = (tf.gather(part, order, batch_dims=1) for part in (item, score))
+    score, place = tf.math.top_k(score, k)
+    return Found(tf.gather(item, place, batch_dims=1), score)
 
 
 def _padded_columns(embeddings: np.ndarray, offered: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from features.layers import EntityTable
 from retrieval.config import RetrievalConfig
 from retrieval.history import history_encoder
 from retrieval.loss import softmax_loss
+from retrieval.repeats import RepeatBonus
 from retrieval.softmax import Arrival, Shift
 from retrieval.towers import Asked, CandidateTower, QueryTower
 from retrieval.trends import HALF_LIVES, Trends
@@ -63,6 +64,8 @@ class Retriever(tf.Module):
         self._trend_weight = tf.Variable(
             tf.constant([1.0 / len(HALF_LIVES)] * len(HALF_LIVES)), name="trend_weight"
         )
+        self.repeat_bonus = RepeatBonus()
+        """As `reward_repeats` last said."""
         self._build()
 
     def _item_tower(self, id_name: str, name: str) -> Any:
@@ -111,6 +114,10 @@ class Retriever(tf.Module):
     def sharpen(self, factor: float) -> None:
         """Let taste count `factor` times as much against the trends."""
         self.query_tower.sharpen(factor)
+
+    def reward_repeats(self, bonus: RepeatBonus) -> None:
+        """Let what a user chose before score more by `bonus`, in searches of this retriever."""
+        self.repeat_bonus = bonus
 
     def embed_items(self, rows: tf.Tensor) -> tf.Tensor:
         """Embed item rows [n] int32, [n, D + 1]; the last entry, a bias, is the latest trend."""

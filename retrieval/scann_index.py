@@ -13,7 +13,7 @@ import numpy as np
 from scann.scann_ops.py import scann_ops
 
 from features.backend import tf
-from retrieval.index import NOTHING, ExactIndex, Filter, Found
+from retrieval.index import NOTHING, ExactIndex, Filter, Found, best_of
 
 _TRAINING_SAMPLE = 100_000
 _ANISOTROPIC = 0.2
@@ -116,23 +116,12 @@ class ScannIndex(tf.Module):
         if rules is not None:
             passes &= rules.passes(tf.maximum(found.item, 0))
         enough = tf.reduce_sum(tf.cast(passes, tf.int32), axis=1) >= k
-        some = _best(found, passes, k=k)
+        some = best_of(found, passes, k=k)
         return tf.cond(
             tf.reduce_all(enough),
             lambda: some,
             lambda: _where(enough, some, self.exact.search(queries, k=k, rules=rules)),
         )
-
-
-def _best(found: Found, passes: tf.Tensor, *, k: int) -> Found:
-    """The best `k` of what passes; items of equal score come in the order of their rows."""
-    item, score = tf.where(passes, found.item, -1), tf.where(passes, found.score, NOTHING)
-    more = [[0, 0], [0, tf.maximum(k - tf.shape(item)[1], 0)]]
-    item, score = tf.pad(item, more, constant_values=-1), tf.pad(score, more, "CONSTANT", NOTHING)
-    order = tf.argsort(item, axis=1)
-    item, score = (tf.gather(part, order, batch_dims=1) for part in (item, score))
-    score, place = tf.math.top_k(score, k)
-    return Found(tf.gather(item, place, batch_dims=1), score)
 
 
 def _where(rows: tf.Tensor, yes: Found, no: Found) -> Found:

@@ -9,12 +9,14 @@ import numpy as np
 
 from features.backend import tf
 from features.entities import EncodedTable
+from interactions.blocks import count_values
 from interactions.histories import Histories
 from interactions.log import NEVER, EventLog
 from interactions.queries import Queries
 from interactions.ragged import Ragged, take
 from retrieval.index import NOTHING, ExactIndex, Found, Index, Without, exclude
 from retrieval.model import Retriever
+from retrieval.repeats import RepeatBonus, distinct, lift
 from retrieval.shared_histories import Pass, passes
 from retrieval.standard_scores import CatalogueMoments, SlotMoments
 
@@ -56,7 +58,7 @@ class Searcher:
         self._log, self.context = log, context
         self.offered = np.ones(len(log.item_ids), bool) if offered is None else offered
         self._histories = Histories.of(log)
-        self._known = np.unique(log.item[seen_rows])
+        self._known = np.flatnonzero(count_values(log.item, seen_rows, size=len(log.item_ids)))
         self._now = now_of(log)
         self._embed_items = tf.function(retriever.embed_items, reduce_retracing=True)
         self._embed_history_items = tf.function(
@@ -123,6 +125,16 @@ class Searcher:
                     excluded,
                     k=k,
                 )
+            if any(self.retriever.repeat_bonus):
+                found = self._with_repeats(
+                    found,
+                    tf.constant(vectors),
+                    tf.constant(slots),
+                    self._own(part),
+                    excluded,
+                    RepeatBonus(*map(tf.constant, self.retriever.repeat_bonus)),
+                    k=k,
+                )
             items.append(found.item.numpy())
             standard = self._standardised(found.score.numpy(), vectors, slots)
             scores.append(np.where(items[-1] >= 0, standard, np.float32(NOTHING)))
@@ -137,6 +149,8 @@ class Searcher:
             slots = self.retriever.trends.slot(part.time)
             raw = np.einsum("qd,qcd->qc", vectors, self.embeddings[chosen])
             raw += self._slot_bias[slots[:, np.newaxis], chosen]
+            if any(self.retriever.repeat_bonus):
+                raw += self.retriever.repeat_bonus.of(tf.constant(chosen), self._own(part)).numpy()
             scores[index] = self._standardised(raw, vectors, slots)
         return np.where(items >= 0, scores, np.float32(0.0))
 
@@ -162,6 +176,33 @@ class Searcher:
         rows = np.arange(len(self._log.item_ids), dtype=np.int32)
         parts = [embed(tf.constant(part)).numpy() for part in _batched(rows, 8192)]
         return np.concatenate(parts)
+
+    def _own(self, queries: Queries) -> tf.Tensor:
+        """What queries' histories hold, [Q, H] int32 item rows, -1 after the last."""
+        past = self._histories.before(
+            queries.user, queries.time, length=self.retriever.config.history
+        )
+        return tf.constant(past.items[:, : max(int(past.count.max(initial=0)), 1)])
+
+    @tf.function(reduce_retracing=True)
+    def _with_repeats(
+        self,
+        found: Found,
+        queries: tf.Tensor,
+        slots: tf.Tensor,
+        history: tf.Tensor,
+        excluded: tf.RaggedTensor,
+        bonus: RepeatBonus,
+        *,
+        k: int,
+    ) -> Found:
+        own = self.index.score(queries, distinct(history))
+        rows = tf.maximum(own.item, 0)
+        slot = tf.repeat(slots[:, tf.newaxis], tf.shape(rows)[1], axis=1)
+        score = own.score + tf.gather_nd(self._earlier, tf.stack([slot, rows], axis=2))
+        item = tf.where(Without(excluded).passes(rows), own.item, -1)
+        width = min(k, self.index.items)
+        return lift(found, Found(item, score), history, bonus=bonus, k=width)
 
     @tf.function(reduce_retracing=True)
     def _search(

@@ -19,7 +19,7 @@ from retrieval.config import RetrievalConfig
 from retrieval.continuation import Earlier, continue_from
 from retrieval.mining import Miner
 from retrieval.model import Retriever, RetrieverInputs
-from retrieval.tempering import kept_sharpness, settle_sharpness
+from retrieval.settling import Settled, kept, settle_once
 from training.average import weight_average
 from training.fingerprint import flatten
 from training.loop import Plan, Progression, restore, train
@@ -48,16 +48,15 @@ def fit_retriever(
     seed: int,
     validate: Callable[[Retriever], float] | None = None,
     steps: int | None = None,
-    sharpness: float | None = None,
+    settled: Settled | None = None,
     earlier: Earlier | None = None,
     max_minutes: float | None = None,
     console: Console | None = None,
 ) -> tuple[Retriever, Progression]:
     """Train a retriever until `validate` no longer improves, or for exactly `steps` steps.
 
-    It begins where `earlier` stands, if that is given, or else anew. At the end taste is scaled
-    against popularity by the factor that validates best, or by `sharpness`, see
-    `retrieval.tempering`.
+    It begins where `earlier` stands, if that is given, or else anew. At the end validation settles
+    a few numbers, or they are as in `settled`, see `retrieval.settling`.
 
     Raises:
         UserError: there is nothing to learn from, a checkpoint cannot be read, or it was made by
@@ -129,8 +128,13 @@ def fit_retriever(
         ),
         console=console,
     )
-    settle_sharpness(
-        retriever, folder=folder, step=progression.best_step, validate=validate, given=sharpness
+    settle_once(
+        retriever,
+        folder=folder,
+        step=progression.best_step,
+        validate=validate,
+        repeats=data.repeats,
+        given=settled,
     )
     return retriever, progression
 
@@ -149,5 +153,5 @@ def restore_retriever(
     """Rebuild the retriever that `fit_retriever` left in `folder`."""
     retriever = Retriever(inputs, config)
     restore(folder, model=trained_weights(retriever))
-    retriever.sharpen(kept_sharpness(folder))
+    kept(folder).apply(retriever)
     return retriever

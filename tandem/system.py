@@ -25,7 +25,7 @@ from retrieval.candidates import sample_candidates
 from retrieval.continuation import Earlier
 from retrieval.model import Retriever
 from retrieval.search import Searcher
-from retrieval.tempering import kept_sharpness
+from retrieval.settling import Settled, kept
 from retrieval.training import TrainingData, fit_retriever, restore_retriever
 from tandem.config import TandemConfig
 from tandem.data import ITEM_ID, USER_ID, Data, Encoded, encode
@@ -47,8 +47,8 @@ class Choices:
     continued: bool
     """Whether the second retriever went on from the first one, which had run out of time."""
     retriever_steps: int
-    sharpness: float
-    """Of the retriever, see `retrieval.tempering`."""
+    settled: Settled
+    """Of the retriever."""
     ranker_steps: int
     order: dict[str, float]
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def train_system(
             seed=config.seed,
             validate=None if frozen else _retrieval_ndcg(data, early, past),
             steps=frozen.first_retriever_steps if frozen else None,
-            sharpness=frozen.sharpness if frozen else None,
+            settled=frozen.settled if frozen else None,
             max_minutes=config.retrieval.max_minutes * FIRST_SHARE,
             console=console,
         )
@@ -126,7 +126,7 @@ def train_system(
             seed=config.seed,
             validate=None if frozen else _retrieval_ndcg(data, late, present),
             steps=frozen.retriever_steps if frozen else None,
-            sharpness=frozen.sharpness if frozen else None,
+            settled=frozen.settled if frozen else None,
             # what is learnt of a part of the rows is learnt of them all
             earlier=Earlier(first, early.retriever_inputs, early.context) if continued else None,
             # the first may have ended late, in the middle of a validation
@@ -159,7 +159,7 @@ def train_system(
         tried.best_step,
         continued,
         learnt.best_step,
-        kept_sharpness(folder / RETRIEVER),
+        kept(folder / RETRIEVER),
         progression.best_step,
         dict(order.weights),
         calibration_state(ranker.calibrators),
@@ -200,8 +200,9 @@ def read_choices(folder: Path) -> Choices:
     """Read what validation decided in a run; raises `UserError` where it cannot be read."""
     file = folder / "choices.json"
     try:
-        return Choices(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Choices(**{**content, "settled": Settled(**content["settled"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{file} cannot be read; remove it and go on with `tandem fit`, which writes it again"
         ) from error

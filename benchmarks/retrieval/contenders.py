@@ -11,6 +11,7 @@ OURS = "tandem"
 _PLACES = {
     "popularity": "baselines.popular:POPULARITY",
     "recent_popularity": "baselines.popular:RECENT_POPULARITY",
+    "own_history": "baselines.own_history:OWN_HISTORY",
     "item_knn": "baselines.neighbours:ITEM_KNN",
     "item_knn_recent": "baselines.neighbours:ITEM_KNN_RECENT",
     "tfidf": "baselines.content:TFIDF",

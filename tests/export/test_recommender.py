@@ -10,6 +10,7 @@ from export.system import recommend
 from export.user_state import Past, UserState
 from features.backend import tf
 from interactions.log import NEVER
+from retrieval.repeats import RepeatBonus
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "signatures.json"
 UNKNOWN = "nobody"
@@ -114,6 +115,24 @@ def test_repeats_may_come_back_where_they_are_kept(trained_system, ask_graph, ch
         chosen_by, texts(found["item_id"]), strict=True)]  # fmt: skip
     assert any(again)
     assert (found["count"] == 10).all()
+
+
+def test_the_bonus_for_repeats_is_served_as_the_python_models_give_it(
+    trained_system, ask_graph, chosen_by, monkeypatch
+):
+    system = replace(trained_system, repeats=True)
+    users = list(chosen_by)
+    without = recommend(system, users, k=10)
+    monkeypatch.setattr(system.searcher.retriever, "repeat_bonus", RepeatBonus(2.0, 0.5))
+    expected = recommend(system, users, k=10)
+    found = ask_graph(system, candidates=12, max_k=10)("recommender", user_id=users)
+    assert texts(found["item_id"]) == system.log.item_ids[expected.item].tolist()
+    np.testing.assert_allclose(found["retrieval_score"], expected.retrieval_score, atol=1e-4)
+    own, before = (
+        sum(len(set(names) & chosen_by[user]) for user, names in zip(users, lists, strict=True))
+        for lists in (texts(found["item_id"]), system.log.item_ids[without.item])
+    )
+    assert own > before
 
 
 def test_the_two_models_one_after_the_other_give_the_recommender_s_lists(ask, everyone, lists):

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -102,7 +103,8 @@ def plot(costs: Sequence[Cost], path: Path) -> None:
         ("items", [one for one in costs if one.events == events], f"{events:,} events"),
         ("events", [one for one in costs if one.items == items], f"{items:,} items"),
     )
-    for column, (axis, chosen, held) in enumerate(lines):
+    for column, (axis, unsorted, held) in enumerate(lines):
+        chosen = sorted(unsorted, key=attrgetter(axis))
         x = [getattr(cost, axis) for cost in chosen]
         memory, speed = panels[0][column], panels[1][column]
         memory.plot(x, [cost.own_mib for cost in chosen], marker="o", label="own memory")

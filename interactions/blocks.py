@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, Self
 
 import numpy as np
+
+from interactions.errors import UserError
 
 BLOCK = 1_000_000
 """Rows that are worked on at a time; an array of no more of them stays in memory."""
@@ -74,10 +77,12 @@ class Spill:
     ) -> None:
         """Close the file; what is mapped stays."""
         if self._file is not None:
-            self._file.close()
+            # what could not be written was said when it could not
+            with suppress(OSError):
+                self._file.close()
 
     def append(self, block: np.ndarray) -> None:
-        """Add a block, [n]."""
+        """Add a block, [n]; raises `UserError` where there is no room for it."""
         self._length += len(block)
         self._kept.append(np.ascontiguousarray(block, self._dtype))
         if self._file is not None or self._length > BLOCK:
@@ -87,12 +92,18 @@ class Spill:
         """Return all blocks as one array; what lies on disk cannot be written to."""
         if self._file is None:
             return np.concatenate([np.empty(0, self._dtype), *self._kept])
-        self._file.flush()
         return np.asarray(np.memmap(self._file, self._dtype, mode="r", shape=(self._length,)))
 
     def _flush(self) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="tandem-")  # noqa: SIM115
-        for block in self._kept:
-            self._file.write(block.data)
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="tandem-")  # noqa: SIM115
+            for block in self._kept:
+                self._file.write(block.data)
+            self._file.flush()
+        except OSError as error:
+            raise UserError(
+                f"the folder for temporary files, {tempfile.gettempdir()}, cannot be written "
+                f"({error}); name one with more room by TMPDIR"
+            ) from error
         self._kept.clear()

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from interactions import blocks
 from interactions.blocks import Spill, count_values, spans, whole_spans
+from interactions.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +44,12 @@ def test_a_spill_joins_its_blocks_whether_in_memory_or_on_disk(lengths):
     np.testing.assert_array_equal(joined, expected)
     assert joined.dtype == np.int32
     assert joined.flags.writeable == (sum(lengths) <= 4)  # what is on disk is mapped, not copied
+
+
+def test_a_full_disk_is_one_clear_line(monkeypatch):
+    # what is written there fails as a disk without room does
+    full = Path("/dev/full")
+    monkeypatch.setattr(blocks.tempfile, "TemporaryFile", lambda prefix: full.open("r+b"))
+    told = r"No space left .*; name one with more room by TMPDIR"
+    with pytest.raises(UserError, match=told), Spill(np.int64) as spill:
+        spill.append(np.zeros(9))

@@ -15,6 +15,9 @@ from export.system import LOWEST
 from features.backend import tf
 from features.layers import static_length
 
+_AT_ONCE = 4
+"""Steps in a round of the loop."""
+
 
 class Pool(NamedTuple):
     """The items that are chosen among, best first, and what was chosen before them."""
@@ -67,22 +70,28 @@ def choose(
 def _choose(pool: Pool, gain: tf.Tensor, chosen: tf.Tensor, *, most: tf.Tensor) -> tf.Tensor:
     """The steps without limits; fills `chosen` [width, B] int32 with places.
 
-    Few operations, as there are up to a hundred steps one after the other.
+    Few operations, as there are up to a hundred steps one after the other; some at a time, as one
+    round of a loop costs as much as a step.
     """
-    places = tf.range(static_length(gain, 1))
+    places, width = tf.range(static_length(gain, 1)), static_length(chosen, 0)
+    chosen = tf.pad(chosen, [[0, -width % _AT_ONCE], [0, 0]])
 
     def another(
         step: tf.Tensor, chosen: tf.Tensor, gain: tf.Tensor, near: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        best = tf.argmax(gain - near, axis=1, output_type=tf.int32)
-        near = tf.maximum(near, tf.gather(pool.similarity, best, batch_dims=1))
-        gain = tf.where(places == best[:, tf.newaxis], LOWEST, gain)
-        return step + 1, _written(chosen, step, best), gain, near
+        found = []
+        for _ in range(_AT_ONCE):
+            found.append(tf.argmax(gain - near, axis=1, output_type=tf.int32))
+            near = tf.maximum(near, tf.gather(pool.similarity, found[-1], batch_dims=1))
+            gain = tf.where(places == found[-1][:, tf.newaxis], LOWEST, gain)
+        at = (step + tf.range(_AT_ONCE))[:, tf.newaxis]
+        chosen = tf.tensor_scatter_nd_update(chosen, at, tf.stack(found))
+        return step + _AT_ONCE, chosen, gain, near
 
     state = (0, chosen, gain, pool.nearest)
     _, chosen, *_ = tf.while_loop(lambda step, *_: step < most, another, state)
-    count = tf.reduce_sum(tf.cast(pool.there, tf.int32), axis=1)
-    return tf.where(tf.range(tf.shape(chosen)[0])[:, tf.newaxis] < count, chosen, -1)
+    count = tf.minimum(tf.reduce_sum(tf.cast(pool.there, tf.int32), axis=1), most)
+    return tf.where(tf.range(width)[:, tf.newaxis] < count, chosen[:width], -1)
 
 
 def _written(chosen: tf.Tensor, step: tf.Tensor, places: tf.Tensor) -> tf.Tensor:

@@ -15,7 +15,7 @@ from retrieval.index_choice import AUTO_FROM, Choice, Measured, choose_index
 
 PLOT = "index.png"
 """In the bundle, where settings were measured."""
-_QUERIES = 512
+_QUERIES = 1024
 """Users whose queries recall is measured on."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,17 +203,39 @@ def read_bundle(folder: Path) -> Bundle:
     """Open a bundle and check every file of its models against its checksum.
 
     Raises:
-        UserError: the folder is no bundle, a newer version of Tandem wrote it, or a file is
-            missing or changed; names the file.
+        UserError: as `open_bundle` and `check_files` do.
+    """
+    bundle = open_bundle(folder)
+    check_files(bundle)
+    return bundle
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Open a bundle without a look at its models.
+
+    Raises:
+        UserError: the folder is no bundle, or a newer version of Tandem wrote it.
     """
     folder = Path(folder)
-    bundle = Bundle(folder, _read_manifest(folder / MANIFEST))
+    return Bundle(folder, _read_manifest(folder / MANIFEST))
+
+
+def check_files(bundle: Bundle, *, models: Collection[str] | None = None) -> None:
+    """Check the files of some models of a bundle, or of all, against their checksums.
+
+    Raises:
+        UserError: a file is missing or changed; names it.
+    """
+    folder = bundle.folder
+    listed = {
+        name: checksum
+        for name, checksum in bundle.manifest.checksums.items()
+        if models is None or name.split("/")[0] in models
+    }
     with ThreadPoolExecutor() as pool:
         # several files at a time: hashing goes on outside Python's lock
-        found_by_name = {
-            name: pool.submit(sha256, folder / name) for name in bundle.manifest.checksums
-        }
-    for name, expected in bundle.manifest.checksums.items():
+        found_by_name = {name: pool.submit(sha256, folder / name) for name in listed}
+    for name, expected in listed.items():
         try:
             found = found_by_name[name].result()
         except OSError as error:
@@ -226,7 +248,6 @@ def read_bundle(folder: Path) -> Bundle:
                 f"{folder / name} is damaged: its SHA-256 begins {found[:12]}, the manifest says "
                 f"{expected[:12]}; export the bundle again, or copy it anew"
             )
-    return bundle
 
 
 def sha256(file: Path) -> str:

@@ -89,6 +89,9 @@ class Recommender:
         if not self.retriever.config.tie_history:
             vectors = tf.constant(system.searcher.history_embeddings)
             self._history_table = tf.Variable(vectors, trainable=False, name="history_items")
+        # a request gathers them; what they are made of need not be in the graph
+        vectors = tf.constant(system.ranker.vectors_of_items())
+        self._ranker_items = tf.Variable(vectors, trainable=False, name="ranker_item_vectors")
         self._retriever_blank = _blank(system.searcher.context)
         self._ranker_blank = _blank(system.scorer.context)
 
@@ -202,7 +205,8 @@ class Recommender:
                 candidates.item,
                 candidates.score,
                 query.ranker_about,
-            )
+            ),
+            item_vectors=self._ranker_items,
         )
         shown = {
             task: readable(self._ranker.tasks[task], value) for task, value in predictions.items()

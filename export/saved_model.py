@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from export.lightening import lighten
 from features.backend import tf
 
 
@@ -24,6 +25,7 @@ def save_model(folder: Path, signatures: Mapping[str, Any], *, tables: Sequence[
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _run_as_traced():
         tf.saved_model.save(root, str(folder), signatures=concrete, options=options)
+    lighten(folder)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from features.backend import tf
 from interactions.config import TaskConfig
 from ranking.inputs import RankerInputs
-from ranking.sides import Sides, SidesDense
+from ranking.sides import RowsDense, Sides, SidesDense
 
 _EDGE = 0.02
 """What an expected label stays away from its bounds, as a share of what lies between."""
@@ -140,7 +140,7 @@ class _Head(tf.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__(name=f"head_{name}")
-        self.deep = tf.keras.layers.Dense(1, kernel_initializer="zeros", name=f"head_{name}")
+        self.deep = RowsDense(1, kernel_initializer="zeros", name=f"head_{name}")
         self.wide = SidesDense(1, bias=False, initializer="zeros", name=f"wide_{name}")
 
     def __call__(self, hidden: tf.Tensor, numbers: Sides) -> tf.Tensor:

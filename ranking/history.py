@@ -7,6 +7,7 @@ from typing import Protocol
 
 from features.backend import tf
 from ranking.config import RankingConfig
+from ranking.sides import RowsDense
 from training.dropout import dropout
 
 _FAR = -1e9
@@ -179,7 +180,7 @@ class _Attention(tf.Module):
         self._dim, self._heads, self._rate, self._salt = dim, heads, rate, salt
 
         def dense(units: int, role: str, activation: str | None = None) -> tf.keras.layers.Layer:
-            return tf.keras.layers.Dense(units, activation=activation, name=f"{name}_{role}")
+            return RowsDense(units, activation=activation, name=f"{name}_{role}")
 
         def norm(role: str) -> tf.keras.layers.Layer:
             return tf.keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_{role}")

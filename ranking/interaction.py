@@ -7,7 +7,7 @@ from typing import Protocol
 from features.backend import tf
 from features.layers import static_length
 from ranking.config import RankingConfig
-from ranking.sides import Sides, SidesDense
+from ranking.sides import RowsDense, Sides, SidesDense
 
 _START = "truncated_normal"
 """Of the cross network's matrices, as in TFRS."""
@@ -61,9 +61,7 @@ class CrossNetwork(tf.Module):
         start = sides.joined()
         if not self._out:
             self._out = [
-                tf.keras.layers.Dense(
-                    static_length(start, 2), kernel_initializer=_START, name=f"cross_out_{n}"
-                )
+                RowsDense(static_length(start, 2), kernel_initializer=_START, name=f"cross_out_{n}")
                 for n in range(self._layers)
             ]
         crossed, current = start, sides
@@ -84,7 +82,7 @@ class DotInteraction(tf.Module):
         super().__init__(name="dot")
         self._fields, self._dim = fields, dim
         self._query = tf.keras.layers.Dense(fields * dim, name="dot_query")
-        self._candidate = tf.keras.layers.Dense(fields * dim, name="dot_candidate")
+        self._candidate = RowsDense(fields * dim, name="dot_candidate")
 
     def __call__(self, sides: Sides) -> Sides:
         """Add products to each side."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from features.backend import tf
 from features.encoders import FeatureSpec
 from features.layers import EntityTable, FeatureEmbedding
@@ -22,6 +24,7 @@ from training.dropout import dropout, hide_ids
 
 __all__ = ["RETRIEVAL", "Past", "Ranker", "RankerInputs", "Request"]
 
+_ITEMS_AT_ONCE = 8192
 _RECENT = 20
 """Latest items of a history whose neighbours are looked for among the candidates."""
 
@@ -59,13 +62,16 @@ class Ranker(tf.Module):
         self._calibration = _Calibration({})
         self._build()
 
-    def __call__(self, request: Request, seed: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+    def __call__(
+        self, request: Request, *, item_vectors: tf.Variable | None = None
+    ) -> dict[str, tf.Tensor]:
         """Predict, by task, [B, C] float32, calibrated where `calibrate` said how.
 
         For the retrieval task and binary ones the logit, for a regression the label itself.
-        `seed` [2] int32 turns dropout on.
+        `item_vectors` are those of `vectors_of_items`, where somebody keeps them; they are made of
+        the items' features where left out.
         """
-        predictions = dict(self.outputs(request, seed).predictions)
+        predictions = dict(self.outputs(request, item_vectors=item_vectors).predictions)
         for task, calibrator in self._calibration.by_task.items():
             value = predictions[task]
             if isinstance(calibrator, Blend):
@@ -74,10 +80,25 @@ class Ranker(tf.Module):
                 predictions[task] = calibrator(value)
         return predictions
 
-    def outputs(self, request: Request, seed: tf.Tensor | None = None) -> Outputs:
-        """Predict as the ranker learns to, nothing calibrated; `seed` as in a call."""
+    def outputs(
+        self,
+        request: Request,
+        seed: tf.Tensor | None = None,
+        *,
+        item_vectors: tf.Variable | None = None,
+    ) -> Outputs:
+        """Predict as the ranker learns to, nothing calibrated; `seed` [2] int32 turns dropout on.
+
+        `item_vectors` as in a call.
+        """
         request = replace(request, history=_trimmed(request.history))
-        vectors, past_vectors = self._vectors(request, seed)
+        if item_vectors is None:
+            vectors, past_vectors = self._vectors(request, seed)
+        else:
+            vectors, past_vectors = (
+                tf.gather(item_vectors, tf.where(rows < 0, self._items.rows, rows))
+                for rows in (request.candidates, request.history)
+            )
         mask = tf.cast(request.history >= 0, tf.float32)
         history = HistoryItems(past_vectors, mask)
         mean = history.mean()
@@ -88,6 +109,13 @@ class Ranker(tf.Module):
         )
         hidden = self._experts(self._interaction(sides), seed)
         return self.heads(hidden, numbers)
+
+    def vectors_of_items(self) -> np.ndarray:
+        """Compute the vectors of all items and, last, of an unknown one, [items + 1, D] float32."""
+        rows = np.arange(self._items.rows + 1, dtype=np.int32)
+        starts = range(0, len(rows), _ITEMS_AT_ONCE)
+        parts = [self._embedded(tf.constant(rows[s : s + _ITEMS_AT_ONCE]), None) for s in starts]
+        return np.concatenate([part.numpy() for part in parts])
 
     def calibrate(self, calibrators: Mapping[str, Calibrator]) -> None:
         """Calibrate these tasks' predictions from now on; graphs traced before do not know it."""
@@ -160,12 +188,9 @@ class Ranker(tf.Module):
         candidate = self._items(request.candidates, compared)
         history = self._items(request.history, compared)
         recent = min(_RECENT, self.config.history)
-        together = cross.chosen_together(
-            request.candidates, *self.past.neighbours(_latest(request.history, mask, recent))
-        )
-        last = cross.chosen_together(
-            request.candidates, *self.past.neighbours(_latest(request.history, mask, 1))
-        )
+        near, weight = self.past.neighbours(_latest(request.history, mask, recent))
+        together = cross.chosen_together(request.candidates, near, weight)
+        last = cross.chosen_together(request.candidates, near[:, :1], weight[:, :1])
         expected = [
             self.heads.number_of(task, self.past.expected(task, request.users, request.candidates))
             for task in self.past.factorised

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from features.backend import tf
+from features.layers import static_length
 from training.dropout import dropout
 
 
@@ -32,6 +33,21 @@ class Sides:
         return Sides(query, tf.stop_gradient(self.candidate))
 
 
+class RowsDense(tf.keras.layers.Dense):
+    """A dense layer over the last axis: [..., K] -> [..., units], as one product of matrices.
+
+    Keras does the same, but asks for the shape with a dozen operations: a tenth of what a request
+    runs.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Multiply."""
+        shape = tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0)
+        # [..., K] -> [n, K], and [n, units] -> [..., units]
+        flat = super().call(tf.reshape(inputs, [-1, static_length(inputs, -1)]))
+        return tf.reshape(flat, shape)
+
+
 class SidesDense(tf.Module):
     """A dense layer of both sides joined, whose query part is multiplied once per query.
 
@@ -52,7 +68,7 @@ class SidesDense(tf.Module):
         self._query = tf.keras.layers.Dense(
             units, use_bias=False, kernel_initializer=initializer, name=f"{name}_query"
         )
-        self._candidate = tf.keras.layers.Dense(
+        self._candidate = RowsDense(
             units, use_bias=bias, kernel_initializer=initializer, name=f"{name}_candidate"
         )
         self._activation = tf.keras.activations.get(activation)
@@ -81,7 +97,7 @@ class Layers(tf.Module):
         self._rate, self._salt = rate, salt
         self._first = SidesDense(widths[0], activation="relu", name=f"{name}_0") if widths else None
         self._rest = [
-            tf.keras.layers.Dense(width, activation="relu", name=f"{name}_{place}")
+            RowsDense(width, activation="relu", name=f"{name}_{place}")
             for place, width in enumerate(widths[1:], start=1)
         ]
 

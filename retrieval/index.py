@@ -97,10 +97,10 @@ class ExactIndex(tf.Module):
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Return the embeddings of item rows [...] int32, [..., D]."""
-        # columns are gathered first: transposing all of them would copy the catalogue
-        columns = tf.gather(self._embeddings, tf.reshape(rows, [-1]), axis=1)[:-1]
-        shape = tf.concat([tf.shape(rows), [self._dim]], axis=0)
-        return tf.reshape(tf.transpose(columns), shape)
+        # entry d of an item lies d rows of the matrix further on; transposing it would copy it
+        places = tf.range(self._dim, dtype=tf.int64) * self.padded
+        places += tf.cast(tf.expand_dims(rows, -1), tf.int64)
+        return tf.gather(tf.reshape(self._embeddings, [-1]), places)
 
     def score(self, queries: tf.Tensor, rows: tf.Tensor) -> Found:
         """Score item rows [B, n] int32, -1 for none, for queries [B, D], in the order given.
@@ -157,7 +157,11 @@ def _padded_columns(embeddings: np.ndarray, offered: np.ndarray) -> np.ndarray:
 
 def exclude(scores: tf.Tensor, items: tf.RaggedTensor) -> tf.Tensor:
     """Take `items` ([B, ragged] int32 rows) out of `scores` [B, N]."""
-    rows = tf.cast(items.value_rowids(), tf.int32)
+    # as `value_rowids` would say, which takes some forty operations
+    rows = tf.raw_ops.UpperBound(
+        sorted_inputs=items.row_splits[tf.newaxis, 1:],
+        values=tf.range(items.row_splits[-1])[tf.newaxis],
+    )[0]
     places = tf.stack([rows, tf.cast(items.flat_values, tf.int32)], axis=1)
     return tf.tensor_scatter_nd_update(
         scores, places, tf.fill([tf.shape(places)[0]], tf.constant(NOTHING, scores.dtype))

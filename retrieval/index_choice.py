@@ -67,8 +67,8 @@ def choose_index(
     """Return the index that answers over `embeddings` [items, D] float32.
 
     ScaNN gets the fastest settings that find `recall` of the true top `k` of `queries` [Q, D]
-    float32, by two standard errors; `auto` takes it for a large catalogue, if it is faster. Only
-    items that are `offered` [items] bool are found.
+    float32, in either half of them by two standard errors; `auto` takes it for a large catalogue,
+    if it is faster. Only items that are `offered` [items] bool are found.
 
     Raises:
         UserError: `asked` is scann, and the package is missing, the catalogue is too small, or no

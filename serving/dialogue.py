@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar, cast
 
@@ -27,18 +27,19 @@ from serving.answers import (
     TensorSpec,
     VersionStatus,
 )
-from serving.client_errors import ServerFault, explained
+from serving.client_errors import RequestError, ServerFault, explained
 from serving.client_tls import ClientTls
 from serving.lists import recommendations
 from serving.requests import ModelChoice, PredictRequest, RecommendRequest
 from serving.tensors import to_array, to_tensor
-from serving.wishes import SIGNATURE, request_inputs
+from serving.wishes import SIGNATURE, Wishes, request_inputs
 
 Answer = TypeVar("Answer")
 
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 2.0
 _SIGNATURE_DEF = "signature_def"
+_DOES_NOT_FIT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
 _COLUMNS = ("item_id", "score", "retrieval_score", "count")
 
 
@@ -123,23 +124,22 @@ class Dialogue:
         self._max_batch = max_batch
         self._clock = clock
         self._jitter = random.Random()
+        self._metadata_kept: ModelMetadata | None = None
 
     def recommend(
         self, request: RecommendRequest, *, timeout: float | None
     ) -> Steps[list[Recommendations]]:
         """Ask for a list for each user, at most `max_batch` users at once."""
         deadline = self._deadline(timeout)
-        signature = None
-        if request.wishes is not None:
-            signature = yield from self._request_signature(deadline=deadline)
         found: list[Recommendations] = []
         for start in range(0, len(request.user_ids), self._max_batch):
             users = request.user_ids[start : start + self._max_batch]
-            asked = PredictRequest(self._model, {"user_id": list(users)})
-            if request.wishes is not None and signature is not None:
-                inputs = request_inputs(signature, request.wishes, users, k=request.k)
-                asked = PredictRequest(self._model, inputs, SIGNATURE)
-            outputs = (yield from self._predict(asked, deadline=deadline)).outputs
+            if request.wishes is None:
+                asked = PredictRequest(self._model, {"user_id": list(users)})
+                outputs = (yield from self._predict(asked, deadline=deadline)).outputs
+            else:
+                wishes = request.wishes
+                outputs = yield from self._wished(users, wishes, k=request.k, deadline=deadline)
             self._check_lists(outputs, k=request.k)
             found += [
                 recommendations(user_id, outputs, row=row, k=request.k)
@@ -174,9 +174,34 @@ class Dialogue:
         """Ask for the signatures of a model."""
         return (yield from self._metadata(model, deadline=self._deadline(timeout)))
 
-    def _request_signature(self, *, deadline: float) -> Steps[Signature]:
-        """Ask what a request to the recommender may wish; each time, as a new export may differ."""
-        metadata = yield from self._metadata(None, deadline=deadline)
+    def _wished(
+        self, users: Sequence[str], wishes: Wishes, *, k: int, deadline: float
+    ) -> Steps[Mapping[str, np.ndarray]]:
+        """Ask with wishes.
+
+        What may be wished is asked for once, and again where another version answers or where the
+        request does not fit: a new export may differ.
+        """
+        kept = self._metadata_kept
+        metadata = kept or (yield from self._metadata(None, deadline=deadline))
+        try:
+            inputs = request_inputs(self._request_signature(metadata), wishes, users, k=k)
+            asked = PredictRequest(self._model, inputs, SIGNATURE)
+            prediction = yield from self._predict(asked, deadline=deadline)
+        except UserError as error:
+            if kept is None or not _may_be_outdated(error):
+                raise
+            prediction = None
+        if prediction is not None and prediction.version == metadata.version:
+            self._metadata_kept = metadata
+            return prediction.outputs
+        self._metadata_kept = None
+        if prediction is not None and kept is None:
+            return prediction.outputs
+        return (yield from self._wished(users, wishes, k=k, deadline=deadline))
+
+    def _request_signature(self, metadata: ModelMetadata) -> Signature:
+        """Return what a request to the recommender may wish."""
         if SIGNATURE not in metadata.signatures:
             raise UserError(
                 f"model {self._model!r} at {self.address} takes no wishes: it has no signature "
@@ -275,6 +300,11 @@ class Dialogue:
                 f"k={k} is above max_k={max_k} of model {self._model!r}; "
                 f"ask for at most {max_k}, or export with a larger max_k"
             )
+
+
+def _may_be_outdated(error: UserError) -> bool:
+    """Say whether a request may have been made for another version than the one that answers."""
+    return not isinstance(error, RequestError) or error.code in _DOES_NOT_FIT
 
 
 def _tensor_spec(info: Any) -> TensorSpec:

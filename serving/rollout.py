@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from interactions.errors import UserError
 from serving.errors import ServingError, invalid_argument, not_found
 from serving.model_config import PLATFORM, ModelEntry, check_labels, model_entries
 from serving.models import LoadedModel
@@ -146,7 +147,8 @@ class Rollout:
         """Load; whatever goes wrong with one version must not stop the others."""
         try:
             return self._load_version(name, version, path)
-        except ServingError:
+        except (ServingError, UserError):
+            # the second is of a bundle that is damaged as the server starts, which it cannot
             raise
         except Exception as error:
             _LOG.exception("loading %s failed", path)

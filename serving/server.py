@@ -111,9 +111,12 @@ def serve(
     options = served
     if isinstance(options, Path):
         options = ServerOptions(bundle=options, host=host, grpc_port=grpc_port)
-    check = BundleCheck(options.bundle) if options.bundle is not None else None
     source = config_source(options)
     config = source.read()
+    check = None
+    if options.bundle is not None:
+        models = {model.name for model in config.model_config_list.config}
+        check = BundleCheck(options.bundle, models=models)
     tls = read_ssl_config(options.ssl_config_file) if options.ssl_config_file else None
     _refuse_taken_port(options.host, options.grpc_port)
     monitoring = _Monitoring.of(options)
@@ -132,6 +135,8 @@ def serve(
             rollout.reload(config)
         except ServingError as error:
             raise source.refusal(error) from error
+        if check is not None:
+            check.finish()
         return _open(
             options,
             Services(table, rollout, predicted=exposures.observe if exposures else None),
@@ -327,9 +332,15 @@ def _loader(
     )
 
     def load(name: str, version: int, path: Path) -> LoadedModel:
-        if check is not None:
-            check.check()
-        return load_model(path, name=name, version=version, settings=settings)
+        if check is None:
+            return load_model(path, name=name, version=version, settings=settings)
+        check.check(name)
+        try:
+            return load_model(path, name=name, version=version, settings=settings)
+        except ServingError:
+            # that a file is damaged says better why
+            check.finish()
+            raise
 
     return load
 

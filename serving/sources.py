@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.manifest import MANIFEST, read_bundle
+from export.manifest import MANIFEST, check_files, open_bundle
 from interactions.errors import UserError
 from serving.errors import ServingError, failed_precondition
 from serving.model_config import in_folder, read_model_config, single_model
@@ -35,28 +36,43 @@ class ConfigSource:
 
 
 class BundleCheck:
-    """Checks a bundle's files against its manifest before they are loaded.
+    """Checks the files of the models that a bundle serves against its manifest.
 
-    Raises UserError on opening a folder that is no bundle or is damaged.
+    As a server starts they are read while TensorFlow loads them, which leaves processors free;
+    later, before that.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, models: Collection[str]) -> None:
+        """Begin to check `models`; raises UserError for a folder that is no bundle."""
         self._folder = folder
         self._lock = threading.Lock()
-        read_bundle(folder)
         self._written = self._time_written()
+        self._checked = set(models)
+        bundle = open_bundle(folder)
+        pool = ThreadPoolExecutor(1, thread_name_prefix="checksums")
+        self._first = pool.submit(check_files, bundle, models=frozenset(models))
+        pool.shutdown(wait=False)
 
-    def check(self) -> None:
-        """Check again where the manifest has changed; raises ServingError for a damaged bundle."""
+    def finish(self) -> None:
+        """Wait for the check that began at the start; raises UserError for a damaged bundle."""
+        self._first.result()
+
+    def check(self, model: str) -> None:
+        """Check a model that was not, and all again where the manifest has changed.
+
+        Raises ServingError for a damaged bundle.
+        """
         with self._lock:
             written = self._time_written()
-            if written == self._written:
+            if written == self._written and model in self._checked:
                 return
+            models = {model} if written == self._written else self._checked | {model}
             try:
-                read_bundle(self._folder)
+                check_files(open_bundle(self._folder), models=models)
             except UserError as error:
                 raise failed_precondition(str(error)) from error
             self._written = written
+            self._checked |= models
 
     def _time_written(self) -> int:
         try:
@@ -66,8 +82,9 @@ class BundleCheck:
 
 
 def config_source(options: ServerOptions) -> ConfigSource:
-    """Return the source that the options name."""
+    """Return the source that the options name; raises UserError for a folder that is no bundle."""
     if options.bundle is not None:
+        open_bundle(options.bundle)
         # Paths in a models.config are absolute.
         folder = options.bundle.absolute()
         remedy = "export the bundle again"

@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--out", type=results_folder, default="runs/benchmarks/export")
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--queries", type=int, default=768)
+    parser.add_argument("--queries", type=int, default=1536)
     asked = parser.parse_args()
     trained = load_run(asked.run, console=Console(quiet=True))
     queries = user_queries(

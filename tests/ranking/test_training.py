@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from features.backend import tf
 from interactions.config import TaskConfig
 from interactions.errors import UserError
 from ranking.calibration import Affine
+from ranking.inputs import Request
 from ranking.scoring import Scorer, readable
 from ranking.training import restore_ranker
 from tandem.config import TandemConfig
@@ -267,3 +269,22 @@ def test_a_further_task_needs_nothing_but_its_config(world, tmp_path):
     table = world.examples.candidates.take(np.arange(20))
     found = scorer.predict(table.queries, table.item, table.retrieval_score)
     assert (found["returned"] <= found["purchase"]).all()
+
+
+def test_kept_vectors_of_items_stand_for_their_features(world, fitted):
+    ranker, _ = fitted
+    kept = tf.Variable(ranker.vectors_of_items())
+    # a list with a place that is empty, and a user without a history
+    request = Request(
+        users=tf.constant([0, -1]),
+        history=tf.constant([[1, 2, -1], [-1, -1, -1]]),
+        context={name: tf.constant(v[:2]) for name, v in world.context.arrays.items()},
+        candidates=tf.constant([[3, 1, -1], [0, 4, 2]]),
+        retrieval_score=tf.constant([[1.0, 0.5, 0.0], [2.0, 1.0, -1.0]]),
+    )
+    computed, gathered = ranker(request), ranker(request, item_vectors=kept)
+    for task, expected in computed.items():
+        np.testing.assert_allclose(gathered[task], expected, atol=1e-5)
+    # and it is these vectors that are looked at
+    other = ranker(request, item_vectors=tf.Variable(kept + 1.0))
+    assert any(np.abs(other[task] - computed[task]).max() > 1e-3 for task in computed)

@@ -171,3 +171,22 @@ def test_scann_that_cannot_be_had_is_refused(monkeypatch):
     monkeypatch.setattr(index_choice, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'tandem\[scann\]'"):
         choose()
+
+
+def test_settings_must_hold_for_users_that_had_no_part_in_choosing_them():
+    from retrieval.scann_tuning import tune
+
+    # the users that are asked second lie far from all items: what does for the first finds little
+    others = 0.3 * np.random.default_rng(5).normal(size=ASKED.shape).astype(np.float32)
+    others[:, -1] = 1.0
+    mixed = np.stack([ASKED, others], axis=1).reshape(-1, DIM)
+    exact, offered = ExactIndex(EMBEDDINGS), np.ones(ITEMS, bool)
+
+    def searched(queries):
+        choice = tune(exact, EMBEDDINGS, offered=offered, queries=queries, recall=0.95, k=K)
+        assert choice.chosen is not None
+        found = choice.index.search(tf.constant(others), k=K).score.numpy()
+        true = exact.search(tf.constant(others), k=K).score.numpy()
+        return float((found >= true[:, -1:] - 1e-4).mean())
+
+    assert searched(mixed) >= 0.95 > searched(ASKED)

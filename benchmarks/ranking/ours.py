@@ -106,11 +106,19 @@ def _config(problem: Problem, changes: Mapping[str, Any], *, quick: bool) -> Ran
     return RankingConfig.model_validate(content)
 
 
-def _joint(changes: Mapping[str, Any]) -> Any:
+def _joint(changes: Mapping[str, Any], selection: str | None = None) -> Any:
     def fit(problem: Problem, seed: int, quick: bool) -> Fitted:
         started = time.perf_counter()
         config = _config(problem, changes, quick=quick)
-        trained = _train(problem, problem.data.config.trained_tasks, config, seed=seed)
+        tasks = problem.data.config.trained_tasks
+        if selection is not None:
+            tasks = {
+                name: task.model_copy(update={"selection": selection})
+                if task.kind == "regression"
+                else task
+                for name, task in tasks.items()
+            }
+        trained = _train(problem, tasks, config, seed=seed)
         notes = {"order": dict(trained.order.weights)}
         return Fitted(trained.answer, time.perf_counter() - started, trained.rows, notes)
 
@@ -148,6 +156,11 @@ def _variant(title: str, note: str, **changes: Any) -> Contender:
     return Contender(title, note, _joint(changes), seeded=True, changes=changes)
 
 
+def _corrected(title: str, selection: str) -> Contender:
+    note = f"selection: {selection} of the rating"
+    return Contender(title, note, _joint({}, selection), seeded=True, selection=selection)
+
+
 OURS = _variant("Tandem", "the defaults, trained as `tandem fit` trains the ranker that it ships")
 SINGLE_TASK = Contender(
     "Tandem, single tasks",
@@ -162,3 +175,5 @@ PLE = _variant("PLE", "experts: ple", experts="ple")
 UNCERTAINTY = _variant("uncertainty weighting", "balance: uncertainty", balance="uncertainty")
 GRADNORM = _variant("GradNorm", "balance: gradnorm", balance="gradnorm")
 PCGRAD = _variant("PCGrad", "balance: pcgrad", balance="pcgrad")
+INVERSE_PROPENSITY = _corrected("inverse propensity", "inverse_propensity")
+DOUBLY_ROBUST = _corrected("doubly robust", "doubly_robust")

@@ -30,7 +30,8 @@ from evaluation.metrics import (
 )
 from ranking.scoring import reorder
 
-LOWER_IS_BETTER = ("rmse", "log_loss", "calibration_error")
+LOWER_IS_BETTER = ("rmse", "log_loss", "calibration_error", "rmse_on_all_items")
+_ROOTS = (".rmse", ".rmse_on_all_items")
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,22 @@ class Judge:
                 result[f"{task}.log_loss"] = log_losses(self.labels(task), values)
             else:
                 result[f"{task}.rmse"] = squared_errors(self.labels(task), values)
+        if self.problem.unselected is not None:
+            true = self.problem.unselected.exposures.labels
+            for task in true.keys() & answers.unselected.keys():
+                result[f"{task}.rmse_on_all_items"] = squared_errors(
+                    true[task].astype(np.float64), answers.unselected[task].astype(np.float64)
+                )
         return result
+
+    def users_of(self, metric: str) -> np.ndarray:
+        """Return whose each value of a metric is: of the queries, or of the rows judged."""
+        if "." not in metric or metric.startswith("retrieval_task"):
+            return self.users
+        if metric.endswith("on_all_items"):
+            assert self.problem.unselected is not None, "nobody has answered for such pairs"
+            return self.problem.unselected.exposures.queries.user
+        return self.row_users(metric.rsplit(".", 1)[0])
 
     def served_error(self, answers: Answers) -> float | None:
         """Return the largest relative error among deciles of predicted purchases, as served.
@@ -187,11 +203,8 @@ def _result(name: str, folder: Path, judge: Judge, *, seeds: int) -> Result:
     values = _mean([judge.per_query(one) | judge.per_row(one) for one in answers])
     per_seed = [judge.per_query(one) | judge.per_row(one) for one in answers]
     for metric, mean in values.items():
-        users, finish = judge.users, _as_it_is
-        if "." in metric and not metric.startswith("retrieval_task"):
-            users = judge.row_users(metric.rsplit(".", 1)[0])
-            finish = np.sqrt if metric.endswith(".rmse") else _as_it_is
-        estimate = mean_interval(mean, clusters=users, seed=0)
+        finish = _finish(metric)
+        estimate = mean_interval(mean, clusters=judge.users_of(metric), seed=0)
         ends = [float(finish(end)) for end in (estimate.value, estimate.low, estimate.high)]
         metrics[metric] = Metric(
             Estimate(ends[0], ends[1], ends[2], estimate.n),
@@ -256,10 +269,9 @@ def _gain(metric: str, ours: Result, other: Result, judge: Judge) -> Estimate:
         return statistic_interval(ratio, labels, *columns, clusters=users, seed=0, resamples=100)
     first, second = ours.values[metric], other.values[metric]
     if metric.endswith(LOWER_IS_BETTER):
-        found = paired_ratio(second, first, clusters=judge.row_users(task), seed=0)
-        finish = np.sqrt if metric.endswith(".rmse") else _as_it_is
-    else:
-        found, finish = paired_ratio(first, second, clusters=judge.users, seed=0), _as_it_is
+        first, second = second, first
+    finish = _finish(metric)
+    found = paired_ratio(first, second, clusters=judge.users_of(metric), seed=0)
     ends = [float(finish(end)) - 1.0 for end in (found.value, found.low, found.high)]
     return Estimate(ends[0], ends[1], ends[2], found.n)
 
@@ -280,5 +292,6 @@ def _mean(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
 
 
-def _as_it_is(value: float) -> float:
-    return value
+def _finish(metric: str) -> Callable[[float], float]:
+    """What makes the metric of a mean of its values."""
+    return np.sqrt if metric.endswith(_ROOTS) else float

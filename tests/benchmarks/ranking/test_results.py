@@ -1,6 +1,7 @@
 """Figures and tables of answers whose worth is known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,11 +25,19 @@ def judged(tiny, tmp_path_factory):
         "rating": np.nan_to_num(labels["rating"], nan=3.0) + 0.1,
         "purchase": np.full(len(labels["purchase"]), 0.1),
     }
+    true = tiny.unselected.exposures.labels["rating"]
     wrong = {**right, "view": np.full(len(labels["view"]), 0.5), "rating": right["rating"] + 0.9}
     answers = {
         "retrieval": Answers(order=lists.retrieval_score),
-        "tandem": Answers(order=truth.buys, choice=lists.label * 1.0, tasks=right),
-        "single_task": Answers(order=lists.label * 1.0, choice=lists.label * 1.0, tasks=wrong),
+        "tandem": Answers(
+            order=truth.buys, choice=lists.label * 1.0, tasks=right, unselected={"rating": true}
+        ),
+        "single_task": Answers(
+            order=lists.label * 1.0,
+            choice=lists.label * 1.0,
+            tasks=wrong,
+            unselected={"rating": true + 0.5},
+        ),
     }
     cost = {
         "training_seconds": 2.0, "training_rows": 100, "answer_seconds": 0.5, "answered": 50,
@@ -71,8 +80,10 @@ def of(judged, name):
 
 def test_answers_are_kept_as_they_were_given(tmp_path):
     given = Answers(np.ones((2, 3)), None, {"view": np.zeros(4)}, {"view": np.ones((2, 3))})
+    given = replace(given, unselected={"rating": np.ones(5)})
     save_answers(given, tmp_path / "answers.npz")
     found = load_answers(tmp_path / "answers.npz")
+    assert (found.unselected["rating"] == 1).all()
     assert found.choice is None and (found.order == 1).all()
     assert list(found.tasks) == ["view"] and found.served["view"].shape == (2, 3)
 
@@ -156,9 +167,22 @@ def test_the_report_says_it_all(judged, tmp_path):
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_single_tasks_there_is_no_seesaw_to_draw(judged, tmp_path):
-    from dataclasses import replace
+def test_ratings_are_held_against_what_nobody_chose(tiny, judged):
+    assert of(judged, "tandem").metrics["rating.rmse_on_all_items"].estimate.value == 0.0
+    high = of(judged, "single_task").metrics["rating.rmse_on_all_items"]
+    assert high.estimate.value == pytest.approx(0.5)
+    pairs, log = tiny.unselected.exposures, tiny.data.log
+    oracle = find_marketplace(tiny.data.config.data).oracle
+    for row in (0, len(pairs) - 1):
+        user = oracle.user_rows(log.user_ids[pairs.queries.user[[row]]])
+        item = oracle.item_rows(log.item_ids[pairs.queries.item[[row]]])
+        true = oracle.expected_rating(user, item[:, np.newaxis])[0, 0]
+        assert pairs.labels["rating"][row] == pytest.approx(true)
+    # every item as often as every other, unlike the ones that were bought
+    assert np.bincount(pairs.queries.item).min() > 0.5 * len(pairs) / len(log.item_ids)
 
+
+def test_without_single_tasks_there_is_no_seesaw_to_draw(judged, tmp_path):
     alone = replace(judged, results=judged.results[:2], pairs={})
     report.plot([alone], tmp_path / "plot.png")
     assert not (tmp_path / "plot.png").exists()

@@ -10,6 +10,7 @@ from benchmarks.jobs import write_json
 from benchmarks.ranking import report, results
 from benchmarks.ranking.contender import Answers
 from benchmarks.ranking.contest import load_answers, of_pages, save_answers
+from benchmarks.ranking.judge import Judge
 from benchmarks.ranking.truth import Truth
 from tandem.marketplace_truth import find_marketplace
 
@@ -53,13 +54,13 @@ def judged(tiny, tmp_path_factory):
 
 
 def test_predictions_as_served_are_held_against_the_truth(tiny):
-    judge = results.Judge(tiny)
+    judge = Judge(tiny)
     true = judge.truth.buys * tiny.pages.looks.mean()
     right = Answers(order=judge.truth.buys, served={"purchase": true})
-    assert judge.served_error(right) == pytest.approx(0.0, abs=1e-9)
+    assert judge.served_deciles(right) == pytest.approx(np.ones(10))
     high = Answers(order=judge.truth.buys, served={"purchase": 1.2 * true})
-    assert judge.served_error(high) == pytest.approx(0.2)
-    assert judge.served_error(Answers(order=judge.truth.buys)) is None
+    assert judge.served_deciles(high) == pytest.approx(np.full(10, 1.2))
+    assert judge.served_deciles(Answers(order=judge.truth.buys)) is None
 
 
 def on_pages(problem):

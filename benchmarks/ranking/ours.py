@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.ranking.contender import Answers, Contender, Fitted
 from benchmarks.ranking.problem import Part, Problem
-from interactions.candidates import Exposures
+from interactions.candidates import Candidates, Exposures
 from interactions.config import TaskConfig
 from interactions.split import RANKING, RETRIEVAL
 from ranking.config import RankingConfig
@@ -30,14 +30,21 @@ _NEXT_TO_NOTHING = 1e-6
 
 @dataclass(frozen=True)
 class _Trained:
-    """A ranker with its order."""
+    """A ranker, and what it was validated on."""
 
     scorer: Scorer
-    order: Order
+    validation: Candidates
     rows: int
 
-    def answer(self, part: Part) -> Answers:
-        """Order the part's candidates and predict its exposures."""
+    def order(self, config: RankingConfig, *, seed: int) -> Order:
+        """Learn the order on validation, or take the configured one."""
+        lists = self.validation
+        found = self.scorer.predict(lists.queries, lists.item, lists.retrieval_score)
+        weights = None if config.order == "auto" else config.order
+        return choose_order(self.scorer.ranker, lists, found, weights=weights, seed=seed)
+
+    def answer(self, part: Part, order: Order | None = None) -> Answers:
+        """Predict the part's exposures, and order its candidates; by the choice without `order`."""
         lists, shown = part.candidates, part.exposures
         found = self.scorer.predict(lists.queries, lists.item, lists.retrieval_score)
         alone = self.scorer.predict(
@@ -45,7 +52,7 @@ class _Trained:
         )
         tasks = {t: c for t, c in self.scorer.ranker.tasks.items() if t != CHOICE}
         return Answers(
-            order=self.order.score(found).numpy(),
+            order=found[CHOICE] if order is None else order.score(found).numpy(),
             choice=found[CHOICE],
             tasks={t: readable(c, alone[t][:, 0]).numpy() for t, c in tasks.items()},
             served={t: readable(c, found[t]).numpy() for t, c in tasks.items()},
@@ -55,14 +62,22 @@ class _Trained:
 def _train(
     problem: Problem, tasks: Mapping[str, TaskConfig], config: RankingConfig, *, seed: int
 ) -> _Trained:
-    """Train as `tandem fit` trains the ranker that it ships."""
+    """Train as `tandem fit` trains the ranker that it ships.
+
+    Where the choice counts next to nothing, lists are one candidate wide: they make the same steps.
+    """
+    faint = tasks[CHOICE].weight == _NEXT_TO_NOTHING
     changes = {"tasks": dict(tasks), "ranking": config}
     data = Data(
         problem.data.log, problem.data.windows, problem.data.config.model_copy(update=changes)
     )
     now = data.past(RETRIEVAL, RANKING)
     training, validation = (
-        Examples(part.candidates, _of_tasks(part.exposures, tasks), past)
+        Examples(
+            _narrow(part.candidates) if faint else part.candidates,
+            _of_tasks(part.exposures, tasks),
+            past,
+        )
         for part, past in (
             (problem.training, data.past(RETRIEVAL)), (problem.validation, now),
         )
@@ -81,12 +96,14 @@ def _train(
         )
     ranker.past.replace(now)
     scorer = Scorer(ranker, histories=data.histories, context=encoded.context)
-    lists = validation.candidates
-    found = scorer.predict(lists.queries, lists.item, lists.retrieval_score)
-    weights = None if config.order == "auto" else config.order
     cells = int((training.candidates.item >= 0).sum()) + len(training.exposures)
-    order = choose_order(ranker, lists, found, weights=weights, seed=seed)
-    return _Trained(scorer, order, cells * progression.epoch)
+    return _Trained(scorer, validation.candidates, cells * progression.epoch)
+
+
+def _narrow(lists: Candidates) -> Candidates:
+    """Keep the first candidate of each list."""
+    columns = (lists.item, lists.retrieval_score, lists.log_weight)
+    return Candidates(lists.queries, *(values[:, :1] for values in columns))
 
 
 def _of_tasks(exposures: Exposures, tasks: Mapping[str, TaskConfig]) -> Exposures:
@@ -119,8 +136,9 @@ def _joint(changes: Mapping[str, Any], selection: str | None = None) -> Any:
                 for name, task in tasks.items()
             }
         trained = _train(problem, tasks, config, seed=seed)
-        notes = {"order": dict(trained.order.weights)}
-        return Fitted(trained.answer, time.perf_counter() - started, trained.rows, notes)
+        order = trained.order(config, seed=seed)
+        seconds, notes = time.perf_counter() - started, {"order": dict(order.weights)}
+        return Fitted(lambda part: trained.answer(part, order), seconds, trained.rows, notes)
 
     return fit
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import logsumexp
 
 from benchmarks.ranking.contender import Answers
 from benchmarks.ranking.problem import Problem
@@ -22,6 +23,8 @@ from evaluation.metrics import (
     squared_errors,
 )
 from ranking.scoring import reorder
+
+_CHOICE_LOSS = "retrieval_task.log_loss"
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,18 @@ class Judge:
         return result
 
     def per_row(self, answers: Answers) -> dict[str, np.ndarray]:
-        """Return each labelled row's loss, float64 by metric: squared errors, log losses."""
+        """Return each labelled row's loss, float64 by metric: squared errors, log losses.
+
+        For the choice a row is a list that holds the chosen item; its likelihood tells orders apart
+        that NDCG does not.
+        """
         result: dict[str, np.ndarray] = {}
+        if answers.choice is not None:
+            lists = self.problem.test.candidates
+            logits = np.where(lists.item >= 0, answers.choice.astype(np.float64), -np.inf)
+            chosen = np.take_along_axis(logits, lists.label.argmax(axis=1)[:, np.newaxis], axis=1)
+            losses = logsumexp(logits, axis=1) - chosen[:, 0]
+            result[_CHOICE_LOSS] = losses[lists.label.any(axis=1)]
         for task, predicted in answers.tasks.items():
             values = predicted[self.labelled(task)].astype(np.float64)
             if self.problem.data.config.tasks[task].kind == "binary":
@@ -90,6 +103,8 @@ class Judge:
 
     def users_of(self, metric: str) -> np.ndarray:
         """Return whose each value of a metric is: of the queries, or of the rows judged."""
+        if metric == _CHOICE_LOSS:
+            return self.users[self.problem.test.candidates.label.any(axis=1)]
         if "." not in metric or metric.startswith("retrieval_task"):
             return self.users
         if metric.endswith("on_all_items"):

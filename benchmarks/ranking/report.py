@@ -75,7 +75,7 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
         for comparison in comparisons
         if SINGLE in _by_name(comparison)
         for metric in _by_name(comparison)[SINGLE].metrics
-        if metric.endswith((".rmse", ".log_loss"))
+        if metric.endswith((".rmse", ".log_loss")) and not metric.startswith("retrieval_task")
     ]
     if not panels:
         return

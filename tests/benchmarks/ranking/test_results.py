@@ -102,6 +102,16 @@ def test_the_oracle_closes_the_whole_gap(judged):
     assert best > of(judged, "retrieval").metrics["expected_purchases@10"].estimate.value
 
 
+def test_a_choice_is_as_unlikely_as_the_logits_say(tiny):
+    lists = tiny.test.candidates
+    found = lists.label.any(axis=1)
+    assert found.any()
+    for logit in (0.0, 3.0):
+        losses = Judge(tiny).per_row(Answers(choice=logit * lists.label))["retrieval_task.log_loss"]
+        others = (lists.item >= 0).sum(axis=1)[found] - 1
+        np.testing.assert_allclose(losses, -np.log(np.exp(logit) / (np.exp(logit) + others)))
+
+
 def test_padding_is_worth_nothing(tiny):
     truth = Truth.of(tiny, tiny.test.candidates)
     assert (truth.buys[~truth.there] == 0).all()

@@ -27,6 +27,9 @@ from tandem.system import ranker_inputs
 _NEXT_TO_NOTHING = 1e-6
 """Weight of the retrieval task, which every ranker has, where another is learned alone."""
 
+_NO_LIMIT = 24 * 60.0
+"""Minutes: validation ends each training, so that a busy machine changes no figure."""
+
 
 @dataclass(frozen=True)
 class _Trained:
@@ -118,6 +121,7 @@ def _of_tasks(exposures: Exposures, tasks: Mapping[str, TaskConfig]) -> Exposure
 
 def _config(problem: Problem, changes: Mapping[str, Any], *, quick: bool) -> RankingConfig:
     content = problem.data.config.ranking.model_dump() | dict(changes)
+    content["max_minutes"] = _NO_LIMIT
     if quick:
         content["schedule"] |= {"max_epochs": 2}
     return RankingConfig.model_validate(content)

@@ -11,9 +11,9 @@ FeatureKind = Literal["categorical", "categories", "numeric", "text", "vector"]
 
 
 class Config(BaseModel):
-    """A frozen piece of configuration that refuses unknown keys."""
+    """A frozen piece of configuration that refuses unknown keys, NaN and infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FeatureConfig(Config):

@@ -85,6 +85,10 @@ class RankingConfig(Config):
             for task, weight in value.items():
                 if weight < 0:
                     raise ValueError(f"the weight {weight} of {task} must be at least 0")
+            if not any(value.values()):
+                raise ValueError(
+                    f"{value} orders nothing; give a task a weight above 0, or write auto"
+                )
         return value
 
     @model_validator(mode="after")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from interactions.config import Config
 
@@ -26,11 +24,3 @@ class OrderObjective(Config):
     ranker's own chances together tell."""
     top: int = Field(default=10, ge=1)
     """How many places count."""
-
-    @field_validator("at_least")
-    @classmethod
-    def _floors_are_numbers(cls, value: dict[str, float]) -> dict[str, float]:
-        for task, floor in value.items():
-            if not math.isfinite(floor):
-                raise ValueError(f"the floor {floor} of {task} must be a finite number")
-        return value

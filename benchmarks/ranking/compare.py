@@ -28,7 +28,7 @@ from benchmarks.ranking.report import as_json, markdown, plot
 from benchmarks.ranking.results import Comparison, compare
 from benchmarks.retrieval import datasets
 from benchmarks.retrieval.machine import machine, machine_lines
-from ranking.config import RankingConfig
+from tandem.config import TandemConfig
 
 DATA = ("marketplace", "ml-latest-small", "amazon-electronics", "complete-journey")
 PROBLEM, CONTEST = "benchmarks.ranking.problem", "benchmarks.ranking.contest"
@@ -56,7 +56,7 @@ def run(
         some = {
             model: subject
             for model, subject in subjects.items()
-            if not is_default(subject, prepared.config.ranking)
+            if not is_default(subject, prepared.config)
         }
         work(_jobs(name, some, seeds=seeds, out=out, quick=quick), console=console)
         problem = find_problem(out / name)
@@ -67,10 +67,15 @@ def run(
     return comparisons
 
 
-def is_default(subject: Contender, config: RankingConfig) -> bool:
-    """Whether a version of ours is what `config` has anyway."""
+def is_default(subject: Contender, config: TandemConfig) -> bool:
+    """Whether a version of ours is what `config` has anyway, or would correct nothing."""
+    if subject.selection is not None:
+        rated = [task for task in config.tasks.values() if task.kind == "regression"]
+        # only where impressions are logged are there exposures without a rating
+        selected = [] if config.data.event is None else rated
+        return all(task.selection == subject.selection for task in selected)
     changes = subject.changes.items()
-    return bool(changes) and all(getattr(config, key) == value for key, value in changes)
+    return bool(changes) and all(getattr(config.ranking, key) == value for key, value in changes)
 
 
 def _jobs(

@@ -22,6 +22,8 @@ class Answers:
     """By task, [exposures] float: probabilities or labels."""
     served: Mapping[str, np.ndarray] = field(default_factory=dict)
     """By task, [Q, C] float: the same of the candidates."""
+    unselected: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By task, [pairs] float: the same of the problem's unselected pairs."""
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,6 @@ class Contender:
     """Whether results depend on the seed."""
     changes: Mapping[str, object] = field(default_factory=dict)
     """Keys of `ranking:` in which a version of ours differs; one that does not is left out."""
+    selection: str | None = None
+    """How a version of ours corrects regressions for selection; left out where labels are not
+    selected."""

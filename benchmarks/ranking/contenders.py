@@ -23,6 +23,8 @@ _PLACES = {
     "uncertainty": "ours:UNCERTAINTY",
     "gradnorm": "ours:GRADNORM",
     "pcgrad": "ours:PCGRAD",
+    "inverse_propensity": "ours:INVERSE_PROPENSITY",
+    "doubly_robust": "ours:DOUBLY_ROBUST",
 }
 """By name: module and attribute."""
 NAMES = tuple(_PLACES)

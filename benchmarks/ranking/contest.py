@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def judge(problem: Problem, subject: Contender, *, seed: int, quick: bool, path:
     answers = fitted.answer(problem.test)
     seconds = time.perf_counter() - started
     asked = int((problem.test.candidates.item >= 0).sum()) + len(problem.test.exposures)
+    if problem.unselected is not None:
+        answers = replace(answers, unselected=fitted.answer(problem.unselected).tasks)
     save_answers(answers, path.with_suffix(".npz"))
     if problem.pages is not None and answers.order is not None:
         save_answers(fitted.answer(problem.pages.part), of_pages(path))
@@ -56,6 +59,7 @@ def save_answers(answers: Answers, path: Path) -> None:
     arrays = {name: values for name, values in single.items() if values is not None}
     arrays |= {f"task_{task}": values for task, values in answers.tasks.items()}
     arrays |= {f"served_{task}": values for task, values in answers.served.items()}
+    arrays |= {f"unselected_{task}": values for task, values in answers.unselected.items()}
     kept: dict[str, Any] = {name: np.asarray(values, np.float32) for name, values in arrays.items()}
     np.savez(path, **kept)
 
@@ -69,7 +73,9 @@ def load_answers(path: Path) -> Answers:
         found = {key: values for key, values in arrays.items() if key.startswith(kind)}
         return {key.removeprefix(kind): values for key, values in found.items()}
 
-    return Answers(arrays.get("order"), arrays.get("choice"), of("task_"), of("served_"))
+    return Answers(
+        arrays.get("order"), arrays.get("choice"), of("task_"), of("served_"), of("unselected_")
+    )
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.ranking.contender import Answers, Contender, Fitted
 from benchmarks.ranking.problem import Part, Problem
-from interactions.candidates import Exposures
+from interactions.candidates import Candidates, Exposures
 from interactions.config import TaskConfig
 from interactions.split import RANKING, RETRIEVAL
 from ranking.config import RankingConfig
@@ -27,17 +27,27 @@ from tandem.system import ranker_inputs
 _NEXT_TO_NOTHING = 1e-6
 """Weight of the retrieval task, which every ranker has, where another is learned alone."""
 
+_NO_LIMIT = 24 * 60.0
+"""Minutes: validation ends each training, so that a busy machine changes no figure."""
+
 
 @dataclass(frozen=True)
 class _Trained:
-    """A ranker with its order."""
+    """A ranker, and what it was validated on."""
 
     scorer: Scorer
-    order: Order
+    validation: Candidates
     rows: int
 
-    def answer(self, part: Part) -> Answers:
-        """Order the part's candidates and predict its exposures."""
+    def order(self, config: RankingConfig, *, seed: int) -> Order:
+        """Learn the order on validation, or take the configured one."""
+        lists = self.validation
+        found = self.scorer.predict(lists.queries, lists.item, lists.retrieval_score)
+        weights = None if config.order == "auto" else config.order
+        return choose_order(self.scorer.ranker, lists, found, weights=weights, seed=seed)
+
+    def answer(self, part: Part, order: Order | None = None) -> Answers:
+        """Predict the part's exposures, and order its candidates; by the choice without `order`."""
         lists, shown = part.candidates, part.exposures
         found = self.scorer.predict(lists.queries, lists.item, lists.retrieval_score)
         alone = self.scorer.predict(
@@ -45,7 +55,7 @@ class _Trained:
         )
         tasks = {t: c for t, c in self.scorer.ranker.tasks.items() if t != CHOICE}
         return Answers(
-            order=self.order.score(found).numpy(),
+            order=found[CHOICE] if order is None else order.score(found).numpy(),
             choice=found[CHOICE],
             tasks={t: readable(c, alone[t][:, 0]).numpy() for t, c in tasks.items()},
             served={t: readable(c, found[t]).numpy() for t, c in tasks.items()},
@@ -55,14 +65,22 @@ class _Trained:
 def _train(
     problem: Problem, tasks: Mapping[str, TaskConfig], config: RankingConfig, *, seed: int
 ) -> _Trained:
-    """Train as `tandem fit` trains the ranker that it ships."""
+    """Train as `tandem fit` trains the ranker that it ships.
+
+    Where the choice counts next to nothing, lists are one candidate wide: they make the same steps.
+    """
+    faint = tasks[CHOICE].weight == _NEXT_TO_NOTHING
     changes = {"tasks": dict(tasks), "ranking": config}
     data = Data(
         problem.data.log, problem.data.windows, problem.data.config.model_copy(update=changes)
     )
     now = data.past(RETRIEVAL, RANKING)
     training, validation = (
-        Examples(part.candidates, _of_tasks(part.exposures, tasks), past)
+        Examples(
+            _narrow(part.candidates) if faint else part.candidates,
+            _of_tasks(part.exposures, tasks),
+            past,
+        )
         for part, past in (
             (problem.training, data.past(RETRIEVAL)), (problem.validation, now),
         )
@@ -81,12 +99,14 @@ def _train(
         )
     ranker.past.replace(now)
     scorer = Scorer(ranker, histories=data.histories, context=encoded.context)
-    lists = validation.candidates
-    found = scorer.predict(lists.queries, lists.item, lists.retrieval_score)
-    weights = None if config.order == "auto" else config.order
     cells = int((training.candidates.item >= 0).sum()) + len(training.exposures)
-    order = choose_order(ranker, lists, found, weights=weights, seed=seed)
-    return _Trained(scorer, order, cells * progression.epoch)
+    return _Trained(scorer, validation.candidates, cells * progression.epoch)
+
+
+def _narrow(lists: Candidates) -> Candidates:
+    """Keep the first candidate of each list."""
+    columns = (lists.item, lists.retrieval_score, lists.log_weight)
+    return Candidates(lists.queries, *(values[:, :1] for values in columns))
 
 
 def _of_tasks(exposures: Exposures, tasks: Mapping[str, TaskConfig]) -> Exposures:
@@ -101,18 +121,28 @@ def _of_tasks(exposures: Exposures, tasks: Mapping[str, TaskConfig]) -> Exposure
 
 def _config(problem: Problem, changes: Mapping[str, Any], *, quick: bool) -> RankingConfig:
     content = problem.data.config.ranking.model_dump() | dict(changes)
+    content["max_minutes"] = _NO_LIMIT
     if quick:
         content["schedule"] |= {"max_epochs": 2}
     return RankingConfig.model_validate(content)
 
 
-def _joint(changes: Mapping[str, Any]) -> Any:
+def _joint(changes: Mapping[str, Any], selection: str | None = None) -> Any:
     def fit(problem: Problem, seed: int, quick: bool) -> Fitted:
         started = time.perf_counter()
         config = _config(problem, changes, quick=quick)
-        trained = _train(problem, problem.data.config.trained_tasks, config, seed=seed)
-        notes = {"order": dict(trained.order.weights)}
-        return Fitted(trained.answer, time.perf_counter() - started, trained.rows, notes)
+        tasks = problem.data.config.trained_tasks
+        if selection is not None:
+            tasks = {
+                name: task.model_copy(update={"selection": selection})
+                if task.kind == "regression"
+                else task
+                for name, task in tasks.items()
+            }
+        trained = _train(problem, tasks, config, seed=seed)
+        order = trained.order(config, seed=seed)
+        seconds, notes = time.perf_counter() - started, {"order": dict(order.weights)}
+        return Fitted(lambda part: trained.answer(part, order), seconds, trained.rows, notes)
 
     return fit
 
@@ -148,6 +178,11 @@ def _variant(title: str, note: str, **changes: Any) -> Contender:
     return Contender(title, note, _joint(changes), seeded=True, changes=changes)
 
 
+def _corrected(title: str, selection: str) -> Contender:
+    note = f"selection: {selection} of the rating"
+    return Contender(title, note, _joint({}, selection), seeded=True, selection=selection)
+
+
 OURS = _variant("Tandem", "the defaults, trained as `tandem fit` trains the ranker that it ships")
 SINGLE_TASK = Contender(
     "Tandem, single tasks",
@@ -162,3 +197,5 @@ PLE = _variant("PLE", "experts: ple", experts="ple")
 UNCERTAINTY = _variant("uncertainty weighting", "balance: uncertainty", balance="uncertainty")
 GRADNORM = _variant("GradNorm", "balance: gradnorm", balance="gradnorm")
 PCGRAD = _variant("PCGrad", "balance: pcgrad", balance="pcgrad")
+INVERSE_PROPENSITY = _corrected("inverse propensity", "inverse_propensity")
+DOUBLY_ROBUST = _corrected("doubly robust", "doubly_robust")

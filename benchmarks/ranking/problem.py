@@ -21,6 +21,7 @@ from rich.console import Console
 
 from benchmarks.jobs import write_json
 from benchmarks.ranking.pages import logged_pages
+from benchmarks.ranking.unselected import RATING, true_ratings, unselected_pairs
 from benchmarks.retrieval.datasets import find
 from benchmarks.retrieval.ours import Learning
 from benchmarks.retrieval.problem import Problem as RetrievalProblem
@@ -35,7 +36,7 @@ from tandem.marketplace_truth import find_marketplace
 from tandem.system import FIRST_SHARE, candidates_of, exposures_of
 
 DONE = "candidates.json"
-_FIRST, _PAGES = "first_retriever", "pages.npz"
+_FIRST, _PAGES, _UNSELECTED = "first_retriever", "pages.npz", "unselected"
 PARTS = ("training", "validation", "test")
 _WINDOWS = {"training": RANKING, "validation": VALIDATION, "test": TEST}
 
@@ -94,6 +95,15 @@ class Problem:
         return Pages(_load(self.folder, "pages"), **arrays)
 
     @cached_property
+    def unselected(self) -> Part | None:
+        """Random pairs of the test window with their true ratings, None where they are not known.
+
+        The part's one candidate list means nothing.
+        """
+        known = (self.folder / f"{_UNSELECTED}_exposures.npz").exists()
+        return _load(self.folder, _UNSELECTED) if known else None
+
+    @cached_property
     def encoded(self) -> Encoded:
         """Features as known from the retrieval window."""
         rows = self.data.windows.rows(RETRIEVAL)
@@ -143,6 +153,12 @@ def make_problem(folder: Path, *, console: Console) -> None:
         lists = candidates_of(data, final, pages.queries)
         _save(folder, "pages", Part(lists, pages.exposures))
         np.savez(folder / _PAGES, page=pages.page, propensity=pages.propensity, looks=pages.looks)
+        asked = data.queries(TEST)
+        pairs = unselected_pairs(data, asked, seed=data.config.seed)
+        score = final.score(pairs, pairs.item[:, np.newaxis])[:, 0]
+        labels = {RATING: true_ratings(data, market, pairs)}
+        one = candidates_of(data, final, asked.take(np.arange(1)))
+        _save(folder, _UNSELECTED, Part(one, Exposures(pairs, score, labels)))
     sizes = {name: len(_load(folder, name).candidates.queries) for name in PARTS}
     write_json(folder / DONE, sizes)
 

@@ -31,6 +31,7 @@ def markdown(comparison: Comparison) -> str:
         _quality(comparison),
         _pairs(comparison),
         _seesaw(comparison),
+        _deciles(comparison),
         _off_policy(comparison),
         _costs(comparison),
         _notes(comparison),
@@ -52,6 +53,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "metrics": {name: asdict(metric) for name, metric in result.metrics.items()},
             "costs": list(result.costs),
             "off_policy": {event: asdict(one) for event, one in result.off_policy.items()},
+            "served_deciles": [one.tolist() for one in result.served_deciles],
         }
         for result in comparison.results
     ]
@@ -73,7 +75,7 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
         for comparison in comparisons
         if SINGLE in _by_name(comparison)
         for metric in _by_name(comparison)[SINGLE].metrics
-        if metric.endswith((".rmse", ".log_loss"))
+        if metric.endswith((".rmse", ".log_loss")) and not metric.startswith("retrieval_task")
     ]
     if not panels:
         return
@@ -148,6 +150,22 @@ def _seesaw(comparison: Comparison) -> str:
         f"{' (not in ' + ', '.join(lost) + ')' if lost else ''}, and better in "
         f"{', '.join(won) or 'none'}."
     )
+
+
+def _deciles(comparison: Comparison) -> str:
+    """Predicted over true purchases among the ten best, lowest predictions first."""
+    rows = [
+        [result.title, *(f"{ratio:.2f}" for ratio in np.mean(result.served_deciles, axis=0))]
+        for result in comparison.results
+        if result.served_deciles
+    ]
+    if not rows:
+        return ""
+    header = [
+        "predicted over true purchases, decile",
+        *(str(n + 1) for n in range(len(rows[0]) - 1)),
+    ]
+    return table(header, rows)
 
 
 def _off_policy(comparison: Comparison) -> str:

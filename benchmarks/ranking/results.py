@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,17 @@ import numpy as np
 from benchmarks.ranking.contender import Answers
 from benchmarks.ranking.contenders import FIRST_STAGE, OURS, contender, seeds_of
 from benchmarks.ranking.contest import load_answers, of_pages
+from benchmarks.ranking.judge import Judge
 from benchmarks.ranking.off_policy import OnLoggedPages, judge_on_pages
 from benchmarks.ranking.problem import Problem
-from benchmarks.ranking.truth import TOP, Truth
+from benchmarks.ranking.truth import TOP
 from evaluation.bootstrap import Estimate, mean_interval, paired_ratio, statistic_interval
 from evaluation.metrics import (
     auc,
-    calibration_curve,
-    calibration_error,
-    hits,
-    log_losses,
-    ndcg_at,
-    recall_at,
-    squared_errors,
 )
-from ranking.scoring import reorder
 
-LOWER_IS_BETTER = ("rmse", "log_loss", "calibration_error")
+LOWER_IS_BETTER = ("rmse", "log_loss", "calibration_error", "rmse_on_all_items")
+_ROOTS = (".rmse", ".rmse_on_all_items")
 
 
 @dataclass(frozen=True)
@@ -58,6 +51,8 @@ class Result:
     answers: tuple[Answers, ...]
     off_policy: dict[str, OnLoggedPages]
     """By event, of the order at the first seed; empty where no propensities are known."""
+    served_deciles: tuple[np.ndarray, ...] = ()
+    """By seed, as `Judge.served_deciles` tells; empty where it cannot."""
 
 
 @dataclass(frozen=True)
@@ -75,87 +70,6 @@ class Comparison:
     results: tuple[Result, ...]
     pairs: dict[str, dict[str, Estimate]]
     """By other contender and metric, the relative gain of ours: above 0 ours is better."""
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Measures answers on the test window of one problem."""
-
-    problem: Problem
-
-    @cached_property
-    def truth(self) -> Truth | None:
-        """What is true of the candidates, on the marketplace."""
-        return Truth.of(self.problem, self.problem.test.candidates)
-
-    @property
-    def users(self) -> np.ndarray:
-        """[Q] the user of each query."""
-        return self.problem.test.candidates.queries.user
-
-    def labelled(self, task: str) -> np.ndarray:
-        """[exposures] bool: the rows with a label."""
-        return ~np.isnan(self.problem.test.exposures.labels[task])
-
-    def row_users(self, task: str) -> np.ndarray:
-        """The user of each labelled row."""
-        return self.problem.test.exposures.queries.user[self.labelled(task)]
-
-    def labels(self, task: str) -> np.ndarray:
-        """The labels of the labelled rows, float64."""
-        return self.problem.test.exposures.labels[task][self.labelled(task)].astype(np.float64)
-
-    def per_query(self, answers: Answers) -> dict[str, np.ndarray]:
-        """Return what each list is worth, [Q] float64 by metric."""
-        result: dict[str, np.ndarray] = {}
-        orders = {"": answers.order, "retrieval_task.": answers.choice}
-        for prefix, order in orders.items():
-            if order is None:
-                continue
-            lists = self.problem.test.candidates
-            found = hits(reorder(lists.item, order), lists.queries.item)
-            one = np.ones(len(found), np.int64)
-            k = min(TOP, found.shape[1])
-            result[f"{prefix}ndcg@10"] = ndcg_at(found, one, k)
-            if not prefix:
-                result["hit_rate@10"] = recall_at(found, one, k)
-        if answers.order is not None and self.truth is not None:
-            result["expected_purchases@10"] = self.truth.purchases(answers.order)
-            result["true_rating@10"] = self.truth.mean_rating(answers.order)
-        return result
-
-    def per_row(self, answers: Answers) -> dict[str, np.ndarray]:
-        """Return each labelled row's loss, float64 by metric: squared errors, log losses."""
-        result: dict[str, np.ndarray] = {}
-        for task, predicted in answers.tasks.items():
-            values = predicted[self.labelled(task)].astype(np.float64)
-            if self.problem.data.config.tasks[task].kind == "binary":
-                result[f"{task}.log_loss"] = log_losses(self.labels(task), values)
-            else:
-                result[f"{task}.rmse"] = squared_errors(self.labels(task), values)
-        return result
-
-    def served_error(self, answers: Answers) -> float | None:
-        """Return the largest relative error among deciles of predicted purchases, as served.
-
-        Of the ten best of each list, against the true probability at a place that gets as much
-        attention as the logged ones do on average. None where that is not known.
-        """
-        pages, order = self.problem.pages, answers.order
-        if self.truth is None or pages is None or order is None or "purchase" not in answers.served:
-            return None
-        there = self.truth.top(order, self.truth.there)
-        predicted = self.truth.top(order, answers.served["purchase"])[there].astype(np.float64)
-        true = self.truth.top(order, self.truth.buys)[there] * pages.looks.mean()
-        curve = calibration_curve(true, predicted)
-        return float(np.abs(curve.predicted / curve.observed - 1.0).max())
-
-    def statistics(self, answers: Answers) -> dict[str, Callable[..., float]]:
-        """Return what is no mean over rows, by metric: AUC and calibration error."""
-        binary = [t for t in answers.tasks if self.problem.data.config.tasks[t].kind == "binary"]
-        return {f"{task}.auc": auc for task in binary} | {
-            f"{task}.calibration_error": calibration_error for task in binary
-        }
 
 
 def compare(
@@ -187,11 +101,8 @@ def _result(name: str, folder: Path, judge: Judge, *, seeds: int) -> Result:
     values = _mean([judge.per_query(one) | judge.per_row(one) for one in answers])
     per_seed = [judge.per_query(one) | judge.per_row(one) for one in answers]
     for metric, mean in values.items():
-        users, finish = judge.users, _as_it_is
-        if "." in metric and not metric.startswith("retrieval_task"):
-            users = judge.row_users(metric.rsplit(".", 1)[0])
-            finish = np.sqrt if metric.endswith(".rmse") else _as_it_is
-        estimate = mean_interval(mean, clusters=users, seed=0)
+        finish = _finish(metric)
+        estimate = mean_interval(mean, clusters=judge.users_of(metric), seed=0)
         ends = [float(finish(end)) for end in (estimate.value, estimate.low, estimate.high)]
         metrics[metric] = Metric(
             Estimate(ends[0], ends[1], ends[2], estimate.n),
@@ -199,13 +110,16 @@ def _result(name: str, folder: Path, judge: Judge, *, seeds: int) -> Result:
         )
     for metric, statistic in judge.statistics(answers[0]).items():
         metrics[metric] = _statistic(metric, statistic, answers, judge)
-    if errors := [error for one in answers if (error := judge.served_error(one)) is not None]:
-        nan = float("nan")
+    deciles = tuple(d for one in answers if (d := judge.served_deciles(one)) is not None)
+    if deciles:
+        nan, errors = float("nan"), [float(np.abs(one - 1.0).max()) for one in deciles]
         estimate = Estimate(float(np.mean(errors)), nan, nan, len(judge.users) * TOP)
         metrics["purchase.served_decile_error"] = Metric(estimate, tuple(errors))
     pages = of_pages(folder / f"seed-{of[0]}.json")
     logged = judge_on_pages(judge.problem, load_answers(pages)) if pages.exists() else {}
-    return Result(name, subject.title, subject.note, metrics, costs, values, answers, logged)
+    return Result(
+        name, subject.title, subject.note, metrics, costs, values, answers, logged, deciles
+    )
 
 
 def _statistic(
@@ -256,10 +170,9 @@ def _gain(metric: str, ours: Result, other: Result, judge: Judge) -> Estimate:
         return statistic_interval(ratio, labels, *columns, clusters=users, seed=0, resamples=100)
     first, second = ours.values[metric], other.values[metric]
     if metric.endswith(LOWER_IS_BETTER):
-        found = paired_ratio(second, first, clusters=judge.row_users(task), seed=0)
-        finish = np.sqrt if metric.endswith(".rmse") else _as_it_is
-    else:
-        found, finish = paired_ratio(first, second, clusters=judge.users, seed=0), _as_it_is
+        first, second = second, first
+    finish = _finish(metric)
+    found = paired_ratio(first, second, clusters=judge.users_of(metric), seed=0)
     ends = [float(finish(end)) - 1.0 for end in (found.value, found.low, found.high)]
     return Estimate(ends[0], ends[1], ends[2], found.n)
 
@@ -280,5 +193,6 @@ def _mean(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
 
 
-def _as_it_is(value: float) -> float:
-    return value
+def _finish(metric: str) -> Callable[[float], float]:
+    """What makes the metric of a mean of its values."""
+    return np.sqrt if metric.endswith(_ROOTS) else float

@@ -122,7 +122,7 @@ def _costs(comparison: Comparison) -> str:
                 result.title,
                 f"{seconds:,.2f}" if seconds < 10 else f"{seconds:,.0f}",
                 f"{result.choice.seconds:,.0f}",
-                rounded(events / seconds),
+                rounded(events / seconds) if seconds else "",  # nothing is trained
                 rounded(asked),
                 f"{_mean(result, lambda run: run.peak_mib):,.0f}",
                 f"{_mean(result, lambda run: run.idle_mib):,.0f}",

@@ -77,7 +77,7 @@ class Catalogue:
     def embed(self, query):
         return query.retriever_context["vector"]
 
-    def retrieve(self, vectors, rules, *, k):
+    def retrieve(self, query, vectors, rules, *, k):
         found = self.index.search(vectors, k=k, rules=rules)
         return Candidates(found.item, tf.where(found.item >= 0, found.score, 0.0))
 

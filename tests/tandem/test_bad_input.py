@@ -120,6 +120,25 @@ def test_a_negative_weight_of_the_order_is_named(refused):
     assert "-2.0" in error and "at least 0" in error
 
 
+@pytest.mark.parametrize("order", [{}, {"retrieval": 0.0, "bought": 0.0}])
+def test_an_order_of_nothing_is_refused(refused, order):
+    assert "orders nothing" in refused(ranking={"order": order})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "section",
+    [
+        lambda value: {"ranking": {"order": {"retrieval": value}}},
+        lambda value: {"ranking": {"objective": {"at_least": {"bought": value}}}},
+        lambda value: {"tasks": {"retrieval": {"weight": value}}},
+    ],
+)
+def test_what_is_no_finite_number_is_refused(refused, section, value):
+    error = refused(**section(value))
+    assert str(value) in error and ("finite" in error or "at least" in error or "greater" in error)
+
+
 def test_equal_timestamps_are_refused_with_a_way_out(refused):
     def spoil(folder):
         rows = [line.split(",") for line in (folder / "events.csv").read_text().splitlines()[1:]]

@@ -16,6 +16,7 @@ def tiny(tmp_path_factory):
     from benchmarks.ranking.pages import logged_pages
     from benchmarks.ranking.problem import DONE, PARTS, Part, _save, find_problem
     from benchmarks.ranking.problem import _load as find_part
+    from benchmarks.ranking.unselected import RATING, true_ratings, unselected_pairs
     from benchmarks.retrieval.datasets import prepare
     from interactions.candidates import Candidates, Exposures
     from interactions.queries import Queries
@@ -50,5 +51,10 @@ def tiny(tmp_path_factory):
     lists = Candidates(pages.queries, some, score, np.zeros_like(score))
     _save(folder, "pages", Part(lists, pages.exposures))
     np.savez(folder / "pages.npz", page=pages.page, propensity=pages.propensity, looks=pages.looks)
+    pairs = unselected_pairs(data, data.queries(TEST), seed=0)
+    labels = {RATING: true_ratings(data, market, pairs)}
+    one = lists.take(np.arange(1))
+    zeros = np.zeros(len(pairs), np.float32)
+    _save(folder, "unselected", Part(one, Exposures(pairs, zeros, labels)))
     write_json(folder / DONE, {})
     return find_problem(folder)

@@ -11,8 +11,8 @@ from benchmarks.jobs import ROOT
 from benchmarks.ranking.compare import is_default, run
 from benchmarks.ranking.contenders import NAMES, contender
 from benchmarks.ranking.problem import find_problem
+from benchmarks.retrieval import datasets
 from interactions.errors import UserError
-from ranking.config import RankingConfig
 
 
 def test_unknown_names_are_said(tmp_path):
@@ -28,13 +28,25 @@ def test_a_folder_without_candidates_is_refused(tmp_path):
         find_problem(tmp_path)
 
 
-def test_a_version_that_is_the_default_is_not_trained_twice():
-    config = RankingConfig()
+def test_a_version_that_is_the_default_is_not_trained_twice(tmp_path):
+    config = datasets._config("quick", tmp_path)
     assert not is_default(contender("tandem"), config)
     assert not is_default(contender("lightgbm"), config)
     other = contender("mmoe")
-    assert is_default(other, config.model_copy(update=dict(other.changes)))
-    assert is_default(other, config) == (config.experts == "mmoe")
+    changed = config.ranking.model_copy(update=dict(other.changes))
+    assert is_default(other, config.model_copy(update={"ranking": changed}))
+    assert is_default(other, config) == (config.ranking.experts == "mmoe")
+
+
+def test_selection_is_corrected_only_where_exposures_have_no_rating(tmp_path):
+    shop, films = (datasets._config(name, tmp_path) for name in ("quick", "ml-latest-small"))
+    corrected = contender("doubly_robust")
+    assert not is_default(corrected, shop)
+    assert is_default(corrected, films)
+    rating = shop.tasks["rating"].model_copy(update={"selection": "doubly_robust"})
+    assert is_default(
+        corrected, shop.model_copy(update={"tasks": {**shop.tasks, "rating": rating}})
+    )
 
 
 @pytest.mark.slow

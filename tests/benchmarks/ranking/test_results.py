@@ -1,6 +1,7 @@
 """Figures and tables of answers whose worth is known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from benchmarks.jobs import write_json
 from benchmarks.ranking import report, results
 from benchmarks.ranking.contender import Answers
 from benchmarks.ranking.contest import load_answers, of_pages, save_answers
+from benchmarks.ranking.judge import Judge
 from benchmarks.ranking.truth import Truth
 from tandem.marketplace_truth import find_marketplace
 
@@ -24,11 +26,19 @@ def judged(tiny, tmp_path_factory):
         "rating": np.nan_to_num(labels["rating"], nan=3.0) + 0.1,
         "purchase": np.full(len(labels["purchase"]), 0.1),
     }
+    true = tiny.unselected.exposures.labels["rating"]
     wrong = {**right, "view": np.full(len(labels["view"]), 0.5), "rating": right["rating"] + 0.9}
     answers = {
         "retrieval": Answers(order=lists.retrieval_score),
-        "tandem": Answers(order=truth.buys, choice=lists.label * 1.0, tasks=right),
-        "single_task": Answers(order=lists.label * 1.0, choice=lists.label * 1.0, tasks=wrong),
+        "tandem": Answers(
+            order=truth.buys, choice=lists.label * 1.0, tasks=right, unselected={"rating": true}
+        ),
+        "single_task": Answers(
+            order=lists.label * 1.0,
+            choice=lists.label * 1.0,
+            tasks=wrong,
+            unselected={"rating": true + 0.5},
+        ),
     }
     cost = {
         "training_seconds": 2.0, "training_rows": 100, "answer_seconds": 0.5, "answered": 50,
@@ -44,13 +54,13 @@ def judged(tiny, tmp_path_factory):
 
 
 def test_predictions_as_served_are_held_against_the_truth(tiny):
-    judge = results.Judge(tiny)
+    judge = Judge(tiny)
     true = judge.truth.buys * tiny.pages.looks.mean()
     right = Answers(order=judge.truth.buys, served={"purchase": true})
-    assert judge.served_error(right) == pytest.approx(0.0, abs=1e-9)
+    assert judge.served_deciles(right) == pytest.approx(np.ones(10))
     high = Answers(order=judge.truth.buys, served={"purchase": 1.2 * true})
-    assert judge.served_error(high) == pytest.approx(0.2)
-    assert judge.served_error(Answers(order=judge.truth.buys)) is None
+    assert judge.served_deciles(high) == pytest.approx(np.full(10, 1.2))
+    assert judge.served_deciles(Answers(order=judge.truth.buys)) is None
 
 
 def on_pages(problem):
@@ -71,8 +81,10 @@ def of(judged, name):
 
 def test_answers_are_kept_as_they_were_given(tmp_path):
     given = Answers(np.ones((2, 3)), None, {"view": np.zeros(4)}, {"view": np.ones((2, 3))})
+    given = replace(given, unselected={"rating": np.ones(5)})
     save_answers(given, tmp_path / "answers.npz")
     found = load_answers(tmp_path / "answers.npz")
+    assert (found.unselected["rating"] == 1).all()
     assert found.choice is None and (found.order == 1).all()
     assert list(found.tasks) == ["view"] and found.served["view"].shape == (2, 3)
 
@@ -88,6 +100,16 @@ def test_the_oracle_closes_the_whole_gap(judged):
     assert judged.pairs["retrieval"]["gap_closed"].value == pytest.approx(1.0)
     best = of(judged, "tandem").metrics["expected_purchases@10"].estimate.value
     assert best > of(judged, "retrieval").metrics["expected_purchases@10"].estimate.value
+
+
+def test_a_choice_is_as_unlikely_as_the_logits_say(tiny):
+    lists = tiny.test.candidates
+    found = lists.label.any(axis=1)
+    assert found.any()
+    for logit in (0.0, 3.0):
+        losses = Judge(tiny).per_row(Answers(choice=logit * lists.label))["retrieval_task.log_loss"]
+        others = (lists.item >= 0).sum(axis=1)[found] - 1
+        np.testing.assert_allclose(losses, -np.log(np.exp(logit) / (np.exp(logit) + others)))
 
 
 def test_padding_is_worth_nothing(tiny):
@@ -156,9 +178,22 @@ def test_the_report_says_it_all(judged, tmp_path):
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_single_tasks_there_is_no_seesaw_to_draw(judged, tmp_path):
-    from dataclasses import replace
+def test_ratings_are_held_against_what_nobody_chose(tiny, judged):
+    assert of(judged, "tandem").metrics["rating.rmse_on_all_items"].estimate.value == 0.0
+    high = of(judged, "single_task").metrics["rating.rmse_on_all_items"]
+    assert high.estimate.value == pytest.approx(0.5)
+    pairs, log = tiny.unselected.exposures, tiny.data.log
+    oracle = find_marketplace(tiny.data.config.data).oracle
+    for row in (0, len(pairs) - 1):
+        user = oracle.user_rows(log.user_ids[pairs.queries.user[[row]]])
+        item = oracle.item_rows(log.item_ids[pairs.queries.item[[row]]])
+        true = oracle.expected_rating(user, item[:, np.newaxis])[0, 0]
+        assert pairs.labels["rating"][row] == pytest.approx(true)
+    # every item as often as every other, unlike the ones that were bought
+    assert np.bincount(pairs.queries.item).min() > 0.5 * len(pairs) / len(log.item_ids)
 
+
+def test_without_single_tasks_there_is_no_seesaw_to_draw(judged, tmp_path):
     alone = replace(judged, results=judged.results[:2], pairs={})
     report.plot([alone], tmp_path / "plot.png")
     assert not (tmp_path / "plot.png").exists()

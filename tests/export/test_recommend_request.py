@@ -17,6 +17,7 @@ from features.config import FeaturesConfig
 from features.entities import EntityEncoders
 from interactions.config import FeatureConfig
 from interactions.errors import UserError
+from retrieval.repeats import RepeatBonus
 
 MAX_K, CANDIDATES = 8, 12
 WIDTHS = RequestConfig(exclude=20, allow=6, values=3, pool=10)
@@ -48,10 +49,8 @@ def system(trained_system, tmp_path_factory):
     )
 
 
-@pytest.fixture(scope="module")
-def ask(system, tmp_path_factory):
-    """Ask the saved graph: ask(users, name=one value per row); what is left out is blank."""
-    folder = tmp_path_factory.mktemp("saved")
+def saved(system, folder):
+    """Save the graph and ask it: ask(users, name=one value per row); what is left out is blank."""
     recommender = Recommender(
         system,
         users=Identifiers(system.log.user_ids, file=folder / "user_ids.txt"),
@@ -76,6 +75,11 @@ def ask(system, tmp_path_factory):
 
     ask.model = model
     return ask
+
+
+@pytest.fixture(scope="module")
+def ask(system, tmp_path_factory):
+    return saved(system, tmp_path_factory.mktemp("saved"))
 
 
 @pytest.fixture(scope="module")
@@ -306,3 +310,24 @@ def test_two_features_with_one_input_are_refused(system):
 def test_texts_and_vectors_cannot_be_filtered_by(kind):
     with pytest.raises(ValueError, match="cannot be filterable"):
         FeatureConfig(name="title", kind=kind, filterable=True)
+
+
+def test_what_repeats_comes_first_and_obeys_the_rules_too(system, tmp_path, monkeypatch):
+    again = replace(system, repeats=True)
+    monkeypatch.setattr(again.searcher.retriever, "repeat_bonus", RepeatBonus(50.0, 5.0))
+    ask = saved(again, tmp_path)
+    said = [system.log.item_ids[row] for row in (7, 31, 7)]
+    few = [*said[:2], *(system.log.item_ids[row] for row in (2, 12, 22, 32))]  # a list shows all
+    once, twice, without = (
+        ask(["nobody"], history=[names], history_time=[range(len(names))], allow=[few], **rule)
+        for names, rule in ((said[:2], {}), (said, {}), (said, {"exclude": [said[:1]]}))
+    )
+
+    def first(found, count):
+        order = np.argsort(-found["retrieval_score"][0, : found["count"][0]])
+        return [lists(found)[0][place] for place in order[:count]]
+
+    assert set(first(once, 2)) == set(said)
+    assert first(twice, 2) == [said[0], said[1]]  # the one chosen more often before the other
+    assert first(without, 1) == [said[1]]
+    assert said[0] not in lists(without)[0]

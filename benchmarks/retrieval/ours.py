@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.retrieval.contender import Contender, Fitted, Point, Settings
 from benchmarks.retrieval.problem import K, Problem, mean_ndcg
 from interactions.queries import Queries
+from interactions.split import VALIDATION
 from retrieval.config import RetrievalConfig
 from retrieval.model import Retriever
 from retrieval.search import Searcher
@@ -21,11 +22,22 @@ from training.loop import Progression
 
 
 class Learning:
-    """Training on some rows of the problem's log, watched on its validation queries."""
+    """Training on some rows of the problem's log, watched on validation queries."""
 
-    def __init__(self, problem: Problem, rows: np.ndarray, *, folder: Path) -> None:
-        """Encode the features as known from `rows` ([n] int64 log rows), into `folder`."""
+    def __init__(
+        self,
+        problem: Problem,
+        rows: np.ndarray,
+        *,
+        folder: Path,
+        validation: Queries | None = None,
+    ) -> None:
+        """Encode the features as known from `rows` ([n] int64 log rows), into `folder`.
+
+        `validation` are the queries to watch; all of the window, as in `tandem fit`, if left out.
+        """
         self.problem, self.rows, self._folder = problem, rows, folder
+        self._validation = problem.queries(VALIDATION) if validation is None else validation
         self.encoded: Encoded = encode(problem.data, rows, folder=folder / "features")
         self.curve: list[Point] = []
         self.seconds = 0.0
@@ -87,8 +99,8 @@ class Learning:
             self._searcher = self.searcher(retriever)
         else:
             self._searcher.refresh()
-        queries = self.problem.tuning_queries()
-        return mean_ndcg(ask(self._searcher, self.problem, queries), queries)
+        asked = self._validation
+        return mean_ndcg(ask(self._searcher, self.problem, asked), asked)
 
 
 def in_batch(*, encoder: str, batch: int, epochs: int, dim: int) -> RetrievalConfig:

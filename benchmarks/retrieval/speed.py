@@ -93,7 +93,12 @@ def measure(
     batch, fitted = best
     console.print("Tandem, the same")
     with tempfile.TemporaryDirectory() as folder:
-        learning = ours.Learning(problem, problem.rows, folder=Path(folder))
+        learning = ours.Learning(
+            problem,
+            problem.rows,
+            folder=Path(folder),
+            validation=problem.tuning_queries(),  # those of the tutorial model's curve
+        )
         retriever, _ = learning.fit(problem.data.config.retrieval, seed=0, watch=True)
         reached = _reached(batch, fitted, learning.curve)
         console.print("evaluation over the whole catalogue")

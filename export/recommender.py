@@ -137,7 +137,10 @@ class Recommender:
         )
 
     def embed(self, query: Query) -> tf.Tensor:
-        """Turn queries into vectors [B, D] float32, whose product with an item's is its score."""
+        """Turn queries into vectors [B, D] float32.
+
+        Their product with an item's is its score, but for the bonus that repeats may have.
+        """
         past = query.past.latest(self.retriever.config.history).trimmed()
         return self.retriever.embed_queries(
             self._history_items(tf.maximum(past.items, 0)),

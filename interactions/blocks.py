@@ -56,7 +56,8 @@ class Spill:
     """Joins the blocks of one array.
 
     What outgrows a block goes to a file without a name in the folder for temporary files (TMPDIR)
-    and is mapped from there: the system may drop its pages whenever memory is wanted.
+    and is mapped from there: the system may drop its pages whenever memory is wanted, unless that
+    folder is itself in memory (tmpfs).
     """
 
     def __init__(self, dtype: type[np.generic]) -> None:

@@ -168,6 +168,8 @@ class _Part:
             candidates = np.arange(start, stop)
         else:
             candidates = among[slice(*np.searchsorted(among, (start, stop)))]
+            if (np.diff(candidates) <= 0).any():
+                raise ValueError("rows must ascend, or they would be taken for other users'")
         rows = candidates[log.chosen[candidates]]
         user, item, time = log.user[rows], log.item[rows], log.time[rows]
         place = np.arange(len(rows))

@@ -49,7 +49,10 @@ class Batches:
     def __init__(
         self, log: EventLog, rows: np.ndarray, *, config: RetrievalConfig, repeats: bool, seed: int
     ) -> None:
-        """Take the log's training `rows` [n] int64; raises `UserError` where nothing is chosen."""
+        """Take the log's training `rows` [n] int64, ascending.
+
+        Raises `UserError` where nothing is chosen.
+        """
         self.sequences = Sequences.of(log, rows)
         if not len(self.sequences.row):
             raise UserError(

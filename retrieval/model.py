@@ -157,7 +157,8 @@ class Retriever(tf.Module):
             about: what is known of the users, as `users` encodes it; the table's where left out.
 
         Returns:
-            [B, D + 1] float; its product with an item's embedding is the score.
+            [B, D + 1] float; its product with an item's embedding is the score, to which searches
+            add `repeat_bonus`.
         """
         states = self.history.states(history, history_time if self._has_times else None)
         window = tf.range(tf.shape(count)[0]) if window is None else window

@@ -42,8 +42,9 @@ def settle(
     A retriever trained over few events for many epochs is too sure of what it has seen, and its
     learnt temperature with it; the trends, three weights, are not. So taste is scaled: temperature
     scaling (Guo et al. 2017), by the metric of `validate` instead of the likelihood. Where items
-    `repeats`, the bonus of what the user chose before follows. Each number moves in steps, first
-    one way and then the other, as long as each step is better than the one before.
+    `repeats`, the bonus of what the user chose before follows, which begins at 0 and only grows.
+    Each number in turn moves in steps as long as each is better than the one before; sharpness
+    downwards, or else upwards.
     """
     best = _Best(retriever, validate)
     best.sharpen()
@@ -100,7 +101,7 @@ def settle_once(
     repeats: bool,
     given: Settled | None = None,
 ) -> None:
-    """Let the retriever of `step` score by what is kept in `folder`, given, or settled now.
+    """Let the retriever of `step` score by what is given, kept in `folder`, or settled now.
 
     It is kept there from then on.
 
@@ -108,7 +109,7 @@ def settle_once(
         UserError: what was kept cannot be read.
     """
     found = _kept(folder)
-    if found is not None and found[1] == step:
+    if given is None and found is not None and found[1] == step:
         found[0].apply(retriever)
         return
     if given is None and validate is not None:
@@ -120,13 +121,18 @@ def settle_once(
 
 
 def kept(folder: Path) -> Settled:
-    """Return what is kept beside a trained retriever, or what changes nothing.
+    """Return what is kept beside a trained retriever.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it is not there or cannot be read.
     """
     found = _kept(folder)
-    return Settled() if found is None else found[0]
+    if found is None:
+        raise UserError(
+            f"{folder / _FILE} is not there: the run is not complete, or an earlier version made "
+            "it; train into another folder with `tandem fit`"
+        )
+    return found[0]
 
 
 def _kept(folder: Path) -> tuple[Settled, int] | None:

@@ -25,6 +25,9 @@ from training.fingerprint import flatten
 from training.loop import Plan, Progression, restore, train
 from training.optimizer import adam, apply_gradients, trained_weights
 
+_SETTLES = "sharpness, repeats"
+"""What `retrieval.settling` finds: candidates of a run in which it found less do not go with it."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -124,7 +127,13 @@ def fit_retriever(
         steps=steps,
         max_minutes=max_minutes,
         fingerprint=flatten(
-            {"retrieval": config, "seed": seed, "steps": steps, "rows": len(data.rows)}
+            {
+                "retrieval": config,
+                "seed": seed,
+                "steps": steps,
+                "rows": len(data.rows),
+                "settles": _SETTLES,
+            }
         ),
         console=console,
     )

@@ -75,16 +75,18 @@ def _chosen(log: EventLog, rows: np.ndarray | None) -> Iterator[np.ndarray]:
 def _times(log: EventLog, rows: np.ndarray | None) -> np.ndarray:
     """Sorted times of the chosen rows, [n] int64.
 
-    Of a log of many blocks, those of one row in so many, and the last.
+    Of a log of many blocks, those of one row in so many, and the first and the last.
     """
     stride = stride_to_fit(len(log) if rows is None else len(rows))
-    some, last = [np.empty(0, np.int64)], np.iinfo(np.int64).min
+    some = [np.empty(0, np.int64)]
+    first, last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     for chosen in _chosen(log, rows):
         times = log.time[chosen]
-        last = max(last, times.max(initial=last))
+        first, last = times.min(initial=first), times.max(initial=last)
         some.append(times[::stride].copy())  # a view would keep all of them
     times = np.sort(np.concatenate(some))
     times[-1:] = last
+    times[:1] = first  # what came before the first slot would be in none
     return times
 
 

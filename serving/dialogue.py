@@ -179,8 +179,9 @@ class Dialogue:
     ) -> Steps[Mapping[str, np.ndarray]]:
         """Ask with wishes.
 
-        What may be wished is asked for once, and again where another version answers or where the
-        request does not fit: a new export may differ.
+        What may be wished is asked for once, and again once another version has answered: a new
+        export may differ. An answer is never thrown away, since the server has logged it as shown;
+        only a request that does not fit is made anew.
         """
         kept = self._metadata_kept
         metadata = kept or (yield from self._metadata(None, deadline=deadline))
@@ -189,16 +190,12 @@ class Dialogue:
             asked = PredictRequest(self._model, inputs, SIGNATURE)
             prediction = yield from self._predict(asked, deadline=deadline)
         except UserError as error:
+            self._metadata_kept = None
             if kept is None or not _may_be_outdated(error):
                 raise
-            prediction = None
-        if prediction is not None and prediction.version == metadata.version:
-            self._metadata_kept = metadata
-            return prediction.outputs
-        self._metadata_kept = None
-        if prediction is not None and kept is None:
-            return prediction.outputs
-        return (yield from self._wished(users, wishes, k=k, deadline=deadline))
+            return (yield from self._wished(users, wishes, k=k, deadline=deadline))
+        self._metadata_kept = metadata if prediction.version == metadata.version else None
+        return prediction.outputs
 
     def _request_signature(self, metadata: ModelMetadata) -> Signature:
         """Return what a request to the recommender may wish."""

@@ -201,8 +201,12 @@ def read_choices(folder: Path) -> Choices:
     file = folder / "choices.json"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        if "settled" not in content:
+            raise UserError(
+                f"{file} is of an earlier version; train into another folder with `tandem fit`"
+            )
         return Choices(**{**content, "settled": Settled(**content["settled"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{file} cannot be read; remove it and go on with `tandem fit`, which writes it again"
         ) from error

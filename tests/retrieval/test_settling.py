@@ -85,6 +85,18 @@ def test_what_is_given_is_taken_and_without_either_nothing_changes(tmp_path):
     assert kept(tmp_path / "b") == Settled()
 
 
+def test_what_is_given_counts_before_what_was_kept(tmp_path):
+    once(Scored(best_at=0.5), tmp_path)
+    again = Scored(best_at=0.5)
+    once(again, tmp_path, given=Settled(0.7))
+    assert again.factor == pytest.approx(0.7) == kept(tmp_path).sharpness
+
+
+def test_a_retriever_beside_which_nothing_is_kept_is_not_served(tmp_path):
+    with pytest.raises(UserError, match=r"settled\.json is not there: .*; train into another"):
+        kept(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"sharpness": "high", "step": 1}', '{"x": 1}'])
 def test_a_damaged_file_is_one_clear_line(tmp_path, content):
     (tmp_path / "settled.json").write_text(content)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from interactions import blocks
 from retrieval.trends import HALF_LIVES, Trends
 
 DAY = 86_400_000_000
@@ -74,3 +75,17 @@ def test_an_event_counts_half_after_its_half_life(log):
     last = np.expm1(Trends.of(few, np.arange(10)).value[-1])
     assert last[0, 1] / last[0, 2] == pytest.approx(0.5, abs=1e-3)
     assert last[2, 1] / last[2, 2] > 0.9
+
+
+def test_of_a_long_log_every_event_counts_though_slots_are_cut_by_some(log, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", len(log) // 12)
+    trends = Trends.of(log)
+    assert trends.start[0] == log.time[log.chosen].min()
+    assert trends.start[-1] == log.time[log.chosen].max() + 1
+    assert not trends.value[0].any()
+    for slot in (1, len(trends.start) // 2, -1):
+        for place, half_life in enumerate(HALF_LIVES):
+            row = np.flatnonzero(log.chosen & (log.time < trends.start[slot]))
+            weight = 0.5 ** ((trends.start[slot] - log.time[row]) / (half_life * DAY))
+            count = np.bincount(log.item[row], weights=weight, minlength=len(log.item_ids))
+            np.testing.assert_allclose(trends.value[slot, place], np.log1p(count), atol=1e-4)

@@ -96,12 +96,19 @@ def test_what_may_be_wished_is_asked_for_once(dialogue):
     assert server.asked == ["metadata", "predict", "predict", "predict"]
 
 
-@pytest.mark.parametrize("width", [2, 3])
-def test_a_new_version_is_asked_what_may_be_wished_and_then_for_the_list(dialogue, width):
+def test_another_version_s_answer_is_taken_and_it_is_asked_next_time_what_may_be_wished(dialogue):
     server = Server()
     server.recommend(dialogue, exclude=["a"])
-    server.version, server.width, server.asked = 2, width, []
-    # refused by its width or answered by another version: either way the request is made anew
+    server.version, server.asked = 2, []
+    for _ in range(3):
+        assert server.recommend(dialogue, exclude=["a"]).items[0].item_id == "of 2"
+    assert server.asked == ["predict", "metadata", "predict", "predict"]
+
+
+def test_a_request_that_no_longer_fits_is_made_anew(dialogue):
+    server = Server()
+    server.recommend(dialogue, exclude=["a"])
+    server.version, server.width, server.asked = 2, 3, []
     assert server.recommend(dialogue, exclude=["a"]).items[0].item_id == "of 2"
     assert server.asked == ["predict", "metadata", "predict"]
     server.asked = []

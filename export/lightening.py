@@ -24,6 +24,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 _GRAPH = "saved_model.pb"
 _FINGERPRINT = "fingerprint.pb"
 _CONDITIONALS = ("If", "StatelessIf", "While", "StatelessWhile")
+_GRADIENT = "_gradient_op_type"
 _TAKEN_APART = "_lower_using_switch_merge"
 _MUCH = 24
 """Inputs above which a conditional is called; between 8 and 30 it makes no difference."""
@@ -49,6 +50,8 @@ def _rewrite(function: Any) -> None:
     """Rewrite the nodes of a FunctionDef."""
     renamed: dict[str, str] = {}
     for node in list(function.node_def):
+        # nobody asks a served graph for gradients; loading it would warn that these are missing
+        node.attr.pop(_GRADIENT, None)
         if node.op in _CONDITIONALS and len(node.input) > _MUCH:
             node.attr[_TAKEN_APART].b = False
         if node.op in _REWRITES and node.attr["T"].type == _FLOAT:

@@ -80,3 +80,18 @@ def test_only_a_conditional_that_reads_much_is_called(tmp_path):
         found = ask(x=tf.constant(x))
         for name in expected:
             np.testing.assert_allclose(found[name], expected[name])
+
+
+def test_a_gradient_of_ones_own_is_not_missed_when_the_model_is_loaded(tmp_path, caplog):
+    @tf.custom_gradient
+    def doubled(x: tf.Tensor):
+        return 2.0 * x, lambda upstream: 2.0 * upstream
+
+    call = tf.function(
+        lambda x: {"y": doubled(x)}, input_signature=[tf.TensorSpec([None], name="x")]
+    )
+    save_model(tmp_path / "model", {"serving_default": call}, tables=[])
+    assert b"_gradient_op_type" not in (tmp_path / "model" / "saved_model.pb").read_bytes()
+    loaded = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+    assert loaded(x=tf.constant([1.5]))["y"].numpy() == [3.0]
+    assert "gradient" not in caplog.text

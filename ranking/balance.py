@@ -46,6 +46,7 @@ def balance_of(
     config: RankingConfig,
     tasks: Mapping[str, TaskConfig],
     *,
+    weights: Mapping[str, float],
     shared: Sequence[tf.Variable],
     variables: Sequence[tf.Variable],
 ) -> Balance:
@@ -54,16 +55,18 @@ def balance_of(
     Args:
         config: of the ranker.
         tasks: by name, their config with its weight.
+        weights: by task, the config's weight in units that make the losses comparable. Methods that
+            find such units themselves start from the config's own.
         shared: weights of the last layer that several tasks use.
         variables: all weights of the model.
     """
-    weights = {name: task.weight for name, task in tasks.items()}
+    given = {name: task.weight for name, task in tasks.items()}
     if config.balance == "uncertainty":
         kinds = {name: task.kind for name, task in tasks.items()}
-        return Uncertainty(weights, kinds=kinds, shared=shared)
+        return Uncertainty(given, kinds=kinds, shared=shared)
     if config.balance == "gradnorm":
         return GradNorm(
-            weights,
+            given,
             shared=shared,
             alpha=config.gradnorm_alpha,
             learning_rate=config.gradnorm_learning_rate,

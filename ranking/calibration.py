@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import isotonic_regression, minimize
+from scipy.optimize import isotonic_regression, lsq_linear, minimize
 from scipy.special import logit, logsumexp, softmax
 
 from features.backend import tf
@@ -66,18 +66,23 @@ class Isotonic:
 
 @dataclass(frozen=True)
 class Blend:
-    """own * logit + score * retrieval score: how the retrieval task is calibrated.
+    """own * prediction + known * what is known without the ranker + offset.
 
-    The ranker learns on candidates of an earlier retriever; what it adds to the score of the later
-    one, which has learnt more, is less.
+    Of the retrieval task the retrieval score is known, of a regression the label that the factors
+    expect. The ranker learns on what an earlier retriever and fewer labels say; what it adds to the
+    later ones, which know more, is less.
+
+    Binary tasks have none: exposures show how far to trust the score there, but what is served are
+    the candidates with the highest scores, and of those the blend would promise too much.
     """
 
     own: float = 1.0
-    score: float = 0.0
+    known: float = 0.0
+    offset: float = 0.0
 
-    def __call__(self, logit: tf.Tensor, retrieval_score: tf.Tensor) -> tf.Tensor:
-        """Blend logits and scores, float of one shape."""
-        return self.own * logit + self.score * retrieval_score
+    def __call__(self, prediction: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+        """Blend logits or labels with what is `known` of them, float of one shape."""
+        return self.own * prediction + self.known * known + self.offset
 
 
 Calibrator = Affine | Isotonic | Blend
@@ -85,8 +90,14 @@ AS_IT_IS = Affine()
 
 
 def fit_calibrator(
-    prediction: np.ndarray, label: np.ndarray, users: np.ndarray, *, kind: str, method: str
-) -> Affine | Isotonic:
+    prediction: np.ndarray,
+    label: np.ndarray,
+    users: np.ndarray,
+    *,
+    kind: str,
+    method: str,
+    known: np.ndarray | None = None,
+) -> Calibrator:
     """Fit how a task's predictions become what its labels are.
 
     Args:
@@ -95,29 +106,68 @@ def fit_calibrator(
         users: [n] int, who each is about; `auto` judges on users that were not fitted on.
         kind: `binary` or `regression`.
         method: `none`, `platt`, `isotonic`, or `auto` for the one of least held-out loss.
+        known: [n] float, the labels that a regression's factors expect: `auto` tries a blend too.
     """
     there = ~np.isnan(label)
-    prediction, label = prediction[there].astype(np.float64), label[there].astype(np.float64)
-    users = users[there]
-    if method == "none" or not _enough(label, kind):
+    fits, beside = _FITS[kind], np.zeros(len(label)) if known is None else known
+    if known is not None:
+        fits = fits | {"blend": _blend}
+    prediction, beside, label = (
+        part[there].astype(np.float64) for part in (prediction, beside, label)
+    )
+    rows, users = _Rows(prediction, beside, label, kind), users[there]
+    if method == "none" or not rows.enough:
         return AS_IT_IS
-    fits = _FITS[kind]
     if method != "auto":
-        return fits[method](prediction, label)
+        return fits[method](rows)
     fold = users % _FOLDS
-    losses = {"none": _loss(kind, prediction, label)} | {
-        name: np.mean(
-            np.concatenate(
-                [
-                    _rows_loss(kind, fit, prediction, label, held=fold == number)
-                    for number in range(_FOLDS)
-                ]
-            )
-        )
+    losses = {"none": rows.losses(AS_IT_IS).mean()} | {
+        name: np.concatenate([rows.held_out(fit, fold == n) for n in range(_FOLDS)]).mean()
         for name, fit in fits.items()
     }
     best = min(losses, key=lambda name: losses[name])
-    return AS_IT_IS if best == "none" else fits[best](prediction, label)
+    return AS_IT_IS if best == "none" else fits[best](rows)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is fitted on, [n] float64 each."""
+
+    prediction: np.ndarray
+    known: np.ndarray
+    label: np.ndarray
+    kind: str
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are labels enough, of both classes."""
+        label = self.label
+        if self.kind == "binary":
+            return min(label.sum(), len(label) - label.sum()) >= _LEAST_LABELS
+        return len(label) >= _LEAST_LABELS and label.min() < label.max()
+
+    @property
+    def both(self) -> np.ndarray:
+        """[n, 2]: predictions and what is known."""
+        return np.stack([self.prediction, self.known], axis=1)
+
+    def take(self, some: np.ndarray) -> _Rows:
+        """Return the rows where `some` [n] bool holds."""
+        return _Rows(self.prediction[some], self.known[some], self.label[some], self.kind)
+
+    def losses(self, calibrator: Calibrator) -> np.ndarray:
+        """Squared errors or log losses of the calibrated predictions."""
+        value, known = (tf.constant(x, tf.float32) for x in (self.prediction, self.known))
+        found = calibrator(value, known) if isinstance(calibrator, Blend) else calibrator(value)
+        return _losses(self.kind, found.numpy().astype(np.float64), self.label)
+
+    def held_out(self, fit: Fit, held: np.ndarray) -> np.ndarray:
+        """Losses of the rows that are `held` [n] bool out, as fitted on the others."""
+        others = self.take(~held)
+        return self.take(held).losses(fit(others) if others.enough else AS_IT_IS)
+
+
+Fit = Callable[[_Rows], Calibrator]
 
 
 def fit_blend(own: np.ndarray, score: np.ndarray, chosen: np.ndarray, there: np.ndarray) -> Blend:
@@ -179,73 +229,55 @@ def _calibrator_of(values: Mapping[str, Any]) -> Calibrator:
     return Blend(**values) if "own" in values else Affine(**values)
 
 
-def _enough(label: np.ndarray, kind: str) -> bool:
-    if kind == "binary":
-        return min(label.sum(), len(label) - label.sum()) >= _LEAST_LABELS
-    return len(label) >= _LEAST_LABELS and label.min() < label.max()
-
-
-def _platt(prediction: np.ndarray, label: np.ndarray) -> Affine:
+def _platt(rows: _Rows) -> Affine:
     def loss(line: np.ndarray) -> float:
-        return _loss("binary", line[0] * prediction + line[1], label)
+        return float(_losses("binary", line[0] * rows.prediction + line[1], rows.label).mean())
 
-    found = minimize(
-        loss, [1.0, 0.0], method="L-BFGS-B", bounds=[(_LEAST_SCALE, None), (None, None)]
-    )
+    bounds = [(_LEAST_SCALE, None), (None, None)]
+    found = minimize(loss, [1.0, 0.0], method="L-BFGS-B", bounds=bounds)
     return Affine(float(found.x[0]), float(found.x[1]))
 
 
-def _line(prediction: np.ndarray, label: np.ndarray) -> Affine:
-    spread = prediction.var()
-    covariance = ((prediction - prediction.mean()) * (label - label.mean())).mean()
-    scale = max(covariance / spread, _LEAST_SCALE) if spread > 0 else 1.0
-    return Affine(float(scale), float(label.mean() - scale * prediction.mean()))
+def _line(rows: _Rows) -> Affine:
+    scale, offset = _least_squares(rows.prediction[:, np.newaxis], rows.label, [_LEAST_SCALE])
+    return Affine(scale, offset)
 
 
-def _isotonic_logits(prediction: np.ndarray, label: np.ndarray) -> Isotonic:
-    found = _blocks(prediction, label, prior=label.mean())
+def _blend(rows: _Rows) -> Blend:
+    return Blend(*_least_squares(rows.both, rows.label, [0.0, 0.0]))
+
+
+def _least_squares(columns: np.ndarray, label: np.ndarray, least: Sequence[float]) -> list[float]:
+    """Weights of `columns` [n, m], each at `least` so much, and an offset."""
+    design = np.column_stack([columns, np.ones(len(label))])
+    return lsq_linear(design, label, bounds=([*least, -np.inf], np.inf)).x.tolist()
+
+
+def _isotonic_logits(rows: _Rows) -> Isotonic:
+    found = _blocks(rows)
     return Isotonic(found.at, tuple(logit(np.clip(found.value, _EDGE, 1 - _EDGE)).tolist()))
 
 
-def _isotonic_labels(prediction: np.ndarray, label: np.ndarray) -> Isotonic:
-    return _blocks(prediction, label, prior=label.mean())
-
-
-def _blocks(prediction: np.ndarray, label: np.ndarray, *, prior: float) -> Isotonic:
+def _blocks(rows: _Rows) -> Isotonic:
     """Centre and mean of each block; one label at the mean is added to each, for the small ones."""
-    order = np.argsort(prediction, kind="stable")
-    found = isotonic_regression(label[order])
+    order = np.argsort(rows.prediction, kind="stable")
+    label, prior = rows.label[order], rows.label.mean()
+    found = isotonic_regression(label)
     starts = found.blocks[:-1].astype(np.int64)
     count = np.diff(found.blocks)
-    at = np.add.reduceat(prediction[order], starts) / count
-    value = np.maximum.accumulate((np.add.reduceat(label[order], starts) + prior) / (count + 1))
+    at = np.add.reduceat(rows.prediction[order], starts) / count
+    value = np.maximum.accumulate((np.add.reduceat(label, starts) + prior) / (count + 1))
     at, first = np.unique(at, return_index=True)
     return Isotonic(tuple(at.tolist()), tuple(value[first].tolist()))
 
 
-Fit = Callable[[np.ndarray, np.ndarray], Affine | Isotonic]
 _FITS: dict[str, dict[str, Fit]] = {
     "binary": {"platt": _platt, "isotonic": _isotonic_logits},
-    "regression": {"platt": _line, "isotonic": _isotonic_labels},
+    "regression": {"platt": _line, "isotonic": _blocks},
 }
 
 
-def _rows_loss(
-    kind: str, fit: Fit, prediction: np.ndarray, label: np.ndarray, *, held: np.ndarray
-) -> np.ndarray:
-    """Losses of the rows that are `held` out, as fitted on the others."""
-    if not held.any() or not _enough(label[~held], kind):
-        return _row_losses(kind, prediction[held], label[held])
-    calibrator = fit(prediction[~held], label[~held])
-    found = calibrator(tf.constant(prediction[held], tf.float32)).numpy().astype(np.float64)
-    return _row_losses(kind, found, label[held])
-
-
-def _loss(kind: str, prediction: np.ndarray, label: np.ndarray) -> float:
-    return float(np.mean(_row_losses(kind, prediction, label)))
-
-
-def _row_losses(kind: str, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+def _losses(kind: str, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
     if kind == "regression":
         return np.square(prediction - label)
     # log(1 + e^x) - y x

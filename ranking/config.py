@@ -64,7 +64,8 @@ class RankingConfig(Config):
     Needs a log with times."""
     calibration: Literal["auto", "none", "platt", "isotonic"] = "auto"
     """How predictions are calibrated on validation; `auto` takes what does best on users it was not
-    fitted on. Unless `none`, the retrieval task's logit is blended with the retrieval score."""
+    fitted on, for a regression also a blend with what its factors expect. Unless `none`, the
+    retrieval task's logit is blended with the retrieval score."""
     batch_queries: int = Field(default=128, ge=1)
     order: dict[str, float] | Literal["auto"] = "auto"
     """Weight of each task in the order; `auto` learns them on validation for the `objective`."""

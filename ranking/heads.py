@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class Outputs:
     """By task corrected for selection: the logit of there being a label."""
     imputed: Mapping[str, tf.Tensor]
     """By doubly robust task: a guess of the label, as in `predictions`."""
+    expected: Mapping[str, tf.Tensor] = field(default_factory=dict)
+    """By factorised task: the label that its factors expect."""
 
 
 class Heads(tf.Module):

@@ -71,11 +71,13 @@ class Ranker(tf.Module):
         `item_vectors` are those of `vectors_of_items`, where somebody keeps them; they are made of
         the items' features where left out.
         """
-        predictions = dict(self.outputs(request, item_vectors=item_vectors).predictions)
+        outputs = self.outputs(request, item_vectors=item_vectors)
+        predictions = dict(outputs.predictions)
         for task, calibrator in self._calibration.by_task.items():
             value = predictions[task]
             if isinstance(calibrator, Blend):
-                predictions[task] = calibrator(value, request.retrieval_score)
+                known = outputs.expected.get(task, request.retrieval_score)
+                predictions[task] = calibrator(value, known)
             else:
                 predictions[task] = calibrator(value)
         return predictions
@@ -102,13 +104,25 @@ class Ranker(tf.Module):
         mask = tf.cast(request.history >= 0, tf.float32)
         history = HistoryItems(past_vectors, mask)
         mean = history.mean()
-        numbers = self._numbers(request, mask, vectors, mean)
+        expected = self.expected(request.users, request.candidates)
+        numbers = self._numbers(request, mask, vectors, mean, expected)
         sides = Sides(
             self._query(request, mean, mask, seed),
             tf.concat([vectors, self._history(history, vectors, seed), numbers.candidate], axis=-1),
         )
         hidden = self._experts(self._interaction(sides), seed)
-        return self.heads(hidden, numbers)
+        return replace(self.heads(hidden, numbers), expected=expected)
+
+    def expected(self, users: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the factors of past labels expect of `users` [B] and `candidates` [B, C].
+
+        By task that has them, [B, C] float32, within the bounds of its labels.
+        """
+        result = {}
+        for task in self.past.factorised:
+            label, bounds = self.past.expected(task, users, candidates), self.inputs.bounds(task)
+            result[task] = label if bounds is None else tf.clip_by_value(label, *bounds)
+        return result
 
     def vectors_of_items(self) -> np.ndarray:
         """Compute the vectors of all items and, last, of an unknown one, [items + 1, D] float32."""
@@ -181,7 +195,12 @@ class Ranker(tf.Module):
         return tf.concat(parts, axis=-1)
 
     def _numbers(
-        self, request: Request, mask: tf.Tensor, vectors: tf.Tensor, mean: tf.Tensor
+        self,
+        request: Request,
+        mask: tf.Tensor,
+        vectors: tf.Tensor,
+        mean: tf.Tensor,
+        expected: Mapping[str, tf.Tensor],
     ) -> Sides:
         """What can be said in plain numbers, [B, names] and [B, C, names]."""
         compared = {spec.name for spec in self._content_specs if spec.kind != "text"}
@@ -191,13 +210,9 @@ class Ranker(tf.Module):
         near, weight = self.past.neighbours(_latest(request.history, mask, recent))
         together = cross.chosen_together(request.candidates, near, weight)
         last = cross.chosen_together(request.candidates, near[:, :1], weight[:, :1])
-        expected = [
-            self.heads.number_of(task, self.past.expected(task, request.users, request.candidates))
-            for task in self.past.factorised
-        ]
         single = [
             request.retrieval_score,
-            *expected,
+            *(self.heads.number_of(task, label) for task, label in expected.items()),
             cross.chosen_before(request.candidates, request.history),
             *together,
             *last,

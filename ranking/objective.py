@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from scipy.stats import entropy
+
 from features.backend import tf
 from interactions.config import TaskConfig
 from ranking.heads import Outputs
@@ -13,12 +15,23 @@ from ranking.loss import choice_loss, log_losses, squared_errors
 from ranking.model import Ranker
 from ranking.selection import doubly_robust, inverse_propensity, observed_mean
 
+_LEAST_LOSS = 1e-3
+"""Of labels that are nearly all alike, so that their loss does not count without bounds."""
+
 
 class Objective:
     """The losses of a ranker's tasks: retrieval on candidate lists, the others on exposures."""
 
-    def __init__(self, ranker: Ranker) -> None:
+    def __init__(self, ranker: Ranker, *, choice: float) -> None:
+        """Weigh the losses of a `ranker` whose retrieval task begins with the loss `choice`."""
         self._ranker = ranker
+        self.weights = {
+            name: task.weight / _first_loss(task, ranker.inputs.label_mean.get(name), choice)
+            for name, task in ranker.tasks.items()
+        }
+        """By task, what its loss counts: the config's weight, over the loss of who knows only how
+        the labels are distributed. So weights say how much a task matters, whatever the scale of
+        its loss: the log loss of a rare event is a hundredth of that of a choice among many."""
 
     def __call__(self, batch: Mapping[str, Any], seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Return the loss of each task on a batch of `ranking.batches`, a scalar each."""
@@ -44,8 +57,8 @@ class Objective:
         return losses
 
     def total(self, losses: Mapping[str, tf.Tensor | float]) -> tf.Tensor:
-        """Sum the losses by the config's weights of the tasks."""
-        return tf.add_n([self._ranker.tasks[task].weight * loss for task, loss in losses.items()])
+        """Sum the losses by the tasks' weights."""
+        return tf.add_n([self.weights[task] * loss for task, loss in losses.items()])
 
     def _observed(self, task: str, outputs: Outputs, shown: Mapping[str, Any]) -> tf.Tensor:
         """Loss of a task on its labelled exposures, corrected for which these are if asked to."""
@@ -85,6 +98,14 @@ class Objective:
     def _as_label(self, task: str, prediction: tf.Tensor) -> tf.Tensor:
         config: TaskConfig = self._ranker.tasks[task]
         return tf.sigmoid(prediction) if config.kind == "binary" else prediction
+
+
+def _first_loss(task: TaskConfig, rate: float | None, choice: float) -> float:
+    if task.kind == "regression":
+        return 1.0  # squared errors are in units of the labels' variance
+    if task.kind == "retrieval" or rate is None:
+        return max(choice, _LEAST_LOSS)
+    return max(float(entropy([rate, 1 - rate])), _LEAST_LOSS)
 
 
 def _only_gradient(loss: tf.Tensor) -> tf.Tensor:

@@ -70,12 +70,16 @@ def fit_ranker(
         raise UserError("the ranking window holds no chosen event; make split.ranking larger")
     tf.keras.utils.set_random_seed(seed)
     ranker = Ranker(inputs, config, training.past.copy())
-    start_from(ranker, training)
+    choice = start_from(ranker, training)
     scorer = Scorer(ranker, histories=histories, context=context)
-    objective = Objective(ranker)
+    objective = Objective(ranker, choice=choice)
     batches = Batches(training, scorer, config=config, seed=seed)
     balance = balance_of(
-        config, ranker.tasks, shared=ranker.last_shared, variables=ranker.trainable_variables
+        config,
+        ranker.tasks,
+        weights=objective.weights,
+        shared=ranker.last_shared,
+        variables=ranker.trainable_variables,
     )
     schedule = config.schedule
     variables = [*ranker.trainable_variables, *balance.trainable_variables]
@@ -147,17 +151,23 @@ def restore_ranker(
     return ranker
 
 
-def start_from(ranker: Ranker, examples: Examples) -> None:
-    """Let a new ranker begin as the best one that knows only retrieval score and label factors."""
-    ranker.start_from_retrieval(retrieval_scale(examples.candidates))
+def start_from(ranker: Ranker, examples: Examples) -> float:
+    """Let a new ranker begin as the best one that knows only retrieval score and label factors.
+
+    Returns the loss that its retrieval task then has.
+    """
+    scale, loss = retrieval_scale(examples.candidates)
+    ranker.start_from_retrieval(scale)
     ranker.start_from_factors()
     for task in ranker.heads.corrected:
         labels = examples.exposures.labels[task]
         ranker.heads.start_observed(task, 1 - float(np.isnan(labels).mean()) if len(labels) else 0)
+    return loss
 
 
-def retrieval_scale(candidates: Candidates) -> float:
-    """Return the factor by which standardised retrieval scores make the likeliest logits.
+def retrieval_scale(candidates: Candidates) -> tuple[float, float]:
+    """Return the factor by which standardised retrieval scores make the likeliest logits, and the
+    mean loss of these.
 
     It maximises the likelihood of the chosen items under the weighted softmax of `choice_loss`, so
     that a new ranker starts as the best ranker there is that knows the retrieval score alone.
@@ -170,7 +180,8 @@ def retrieval_scale(candidates: Candidates) -> float:
         total = logsumexp(np.where(there, logits, -np.inf), axis=1)
         return float((total - scale * (candidates.retrieval_score * chosen).sum(axis=1)).mean())
 
-    return float(minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded").x)
+    found = minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded")
+    return float(found.x), float(found.fun)
 
 
 class _Validation:
@@ -211,6 +222,11 @@ def _calibrators(
     if not len(shown):
         return result
     found = _predictions(scorer, shown)
+    users, items = (tf.constant(r, tf.int32) for r in (shown.queries.user, shown.queries.item))
+    expected = {
+        task: labels[:, 0].numpy()
+        for task, labels in ranker.expected(users, items[:, tf.newaxis]).items()
+    }
     return result | {
         task: fit_calibrator(
             found[task],
@@ -218,6 +234,7 @@ def _calibrators(
             shown.queries.user,
             kind=ranker.tasks[task].kind,
             method=config.calibration,
+            known=expected.get(task),
         )
         for task in ranker.tasks
         if task != RETRIEVAL

@@ -25,6 +25,10 @@ from evaluation.metrics import (
 from ranking.scoring import reorder
 
 _CHOICE_LOSS = "retrieval_task.log_loss"
+BUYING = "purchase"
+PURCHASES = "expected_purchases@10"
+PURCHASES_ALONE = "expected_purchases@10_by_purchase_alone"
+"""Of the ten likeliest to be bought by the task's own prediction, whatever else was to count."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,10 @@ class Judge:
             if not prefix:
                 result["hit_rate@10"] = recall_at(found, one, k)
         if answers.order is not None and self.truth is not None:
-            result["expected_purchases@10"] = self.truth.purchases(answers.order)
+            result[PURCHASES] = self.truth.purchases(answers.order)
             result["true_rating@10"] = self.truth.mean_rating(answers.order)
+        if BUYING in answers.served and self.truth is not None:
+            result[PURCHASES_ALONE] = self.truth.purchases(answers.served[BUYING])
         return result
 
     def per_row(self, answers: Answers) -> dict[str, np.ndarray]:
@@ -119,10 +125,10 @@ class Judge:
         attention as the logged ones do on average. None where that is not known.
         """
         pages, order = self.problem.pages, answers.order
-        if self.truth is None or pages is None or order is None or "purchase" not in answers.served:
+        if self.truth is None or pages is None or order is None or BUYING not in answers.served:
             return None
         there = self.truth.top(order, self.truth.there)
-        predicted = self.truth.top(order, answers.served["purchase"])[there].astype(np.float64)
+        predicted = self.truth.top(order, answers.served[BUYING])[there].astype(np.float64)
         true = self.truth.top(order, self.truth.buys)[there] * pages.looks.mean()
         curve = calibration_curve(true, predicted)
         return curve.predicted / curve.observed

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.ranking.contender import Answers
 from benchmarks.ranking.contenders import FIRST_STAGE, OURS, contender, seeds_of
 from benchmarks.ranking.contest import load_answers, of_pages
-from benchmarks.ranking.judge import Judge
+from benchmarks.ranking.judge import PURCHASES, PURCHASES_ALONE, Judge
 from benchmarks.ranking.off_policy import OnLoggedPages, judge_on_pages
 from benchmarks.ranking.problem import Problem
 from benchmarks.ranking.truth import TOP
@@ -180,13 +180,20 @@ def _gain(metric: str, ours: Result, other: Result, judge: Judge) -> Estimate:
 def _closed(
     ours: Result, other: Result, results: Mapping[str, Result], judge: Judge
 ) -> dict[str, Estimate]:
-    """The share of the way from the retrieval order's purchases to the oracle's that ours goes."""
+    """The share of the way from the retrieval order's purchases to the oracle's that ours goes:
+    with the order as it is learnt, and with that of the purchase task alone."""
     if other.name != FIRST_STAGE or judge.truth is None:
         return {}
-    before = other.values["expected_purchases@10"]
-    oracle = judge.truth.purchases(judge.truth.buys)
-    won = ours.values["expected_purchases@10"] - before
-    return {"gap_closed": paired_ratio(won, oracle - before, clusters=judge.users, seed=0)}
+    before = other.values[PURCHASES]
+    gap = judge.truth.purchases(judge.truth.buys) - before
+    return {
+        name: paired_ratio(ours.values[of] - before, gap, clusters=judge.users, seed=0)
+        for name, of in (
+            ("gap_closed", PURCHASES),
+            ("gap_closed_by_purchase_alone", PURCHASES_ALONE),
+        )
+        if of in ours.values
+    }
 
 
 def _mean(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -121,7 +121,12 @@ class Marketplace:
         return {
             "retrieval": {"weight": 1.0},
             "rating": {"weight": 0.5, "kind": "regression", "column": "rating", "range": [1, 5]},
-            "purchase": {"weight": 1.0, "kind": "binary", "event": ["purchase"]},
+            "purchase": {
+                "weight": 1.0,
+                "kind": "binary",
+                "event": ["purchase"],
+                "given": "view",
+            },
             "view": {"weight": 1.0, "kind": "binary", "event": ["view"]},
         }
 

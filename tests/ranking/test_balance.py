@@ -187,7 +187,27 @@ def test_pcgrad_of_a_tables_rows_counts_only_those_in_both():
 def test_the_config_names_the_balance(name, kind):
     tasks = {"retrieval": TaskConfig(), "buy": TaskConfig(kind="binary", column="buy", weight=0.5)}
     x = tf.Variable([1.0])
-    balance = balance_of(RankingConfig(balance=name), tasks, shared=[x], variables=[x])
+    weights = {"retrieval": 1.0, "buy": 0.5}
+    balance = balance_of(
+        RankingConfig(balance=name), tasks, weights=weights, shared=[x], variables=[x]
+    )
     assert isinstance(balance, kind)
     found, _ = balanced(balance, [x], lambda: {"retrieval": x[0], "buy": 2 * x[0]})
     assert float(found.weights["buy"]) == pytest.approx(0.5 * float(found.weights["retrieval"]))
+
+
+@pytest.mark.parametrize("name", ["fixed", "pcgrad"])
+def test_who_finds_no_units_takes_the_comparable_ones(name):
+    tasks = {"retrieval": TaskConfig(), "buy": TaskConfig(kind="binary", column="buy")}
+    x = tf.Variable([1.0])
+    balance = balance_of(
+        RankingConfig(balance=name),
+        tasks,
+        weights={"retrieval": 0.2, "buy": 4.0},
+        shared=[x],
+        variables=[x],
+    )
+    found, _ = balanced(balance, [x], lambda: {"retrieval": x[0], "buy": 2 * x[0]})
+    assert {task: float(w) for task, w in found.weights.items()} == pytest.approx(
+        {"retrieval": 0.2, "buy": 4.0}
+    )

@@ -65,8 +65,8 @@ def test_only_isotonic_regression_bends(world):
         for method in ("platt", "isotonic", "auto")
     }
     error = {
-        method: np.abs(sigmoid(applied(fit, bent)) - sigmoid(true)).mean()
-        for method, fit in fits.items()
+        method: np.abs(sigmoid(applied(found, bent)) - sigmoid(true)).mean()
+        for method, found in fits.items()
     }
     assert error["isotonic"] < 0.5 * error["platt"]
     assert isinstance(fits["auto"], Isotonic)
@@ -158,15 +158,15 @@ def choices(*, own, score, queries=3000, width=12, seed=0):
 def test_a_blend_finds_what_logit_and_score_say(own, score):
     found = fit_blend(*choices(own=own, score=score))
     assert found.own == pytest.approx(own, abs=0.08)
-    assert found.score == pytest.approx(score, abs=0.08)
+    assert found.known == pytest.approx(score, abs=0.08)
     both = found(tf.constant([[1.0, 2.0]]), tf.constant([[3.0, 5.0]]))
-    expected = found.own * np.array([1, 2]) + found.score * np.array([3, 5])
+    expected = found.own * np.array([1, 2]) + found.known * np.array([3, 5])
     np.testing.assert_allclose(both[0], expected, rtol=1e-5)
 
 
 def test_no_part_of_a_blend_is_turned_round():
     found = fit_blend(*choices(own=1.0, score=-0.5))
-    assert found.score == 0.0 and found.own > 0.5
+    assert found.known == 0.0 and found.own > 0.5
 
 
 def test_of_too_few_choices_no_blend_is_learnt():
@@ -175,9 +175,28 @@ def test_of_too_few_choices_no_blend_is_learnt():
     assert fit_blend(logit, score, chosen, there) == Blend()
 
 
+def test_what_the_factors_expect_counts_as_far_as_it_tells():
+    rng = np.random.default_rng(2)
+    true, known = rng.normal(3.5, 0.6, 4000), rng.normal(3.5, 0.6, 4000)
+    users, noise = rng.integers(0, 300, 4000), rng.normal(0, 0.3, 4000)
+    for share in (0.0, 0.4, 1.0):
+        label = (1 - share) * true + share * known + noise
+        found = fit_calibrator(true, label, users, kind="regression", method="auto", known=known)
+        if share:
+            assert found.own == pytest.approx(1 - share, abs=0.03)
+            assert found.known == pytest.approx(share, abs=0.03)
+        else:  # what tells nothing is left out, or next to it
+            assert getattr(found, "known", 0.0) == pytest.approx(0.0, abs=0.03)
+    against = fit_calibrator(
+        true, true - 0.5 * known + noise, users, kind="regression", method="auto", known=known
+    )
+    assert getattr(against, "known", 0.0) == 0.0
+
+
 def test_a_blend_is_kept_with_the_others(tmp_path):
     kept = {
         "retrieval": Blend(0.5, 1.25),
+        "rating": Blend(0.5, 0.25, 1.0),
         "view": Affine(2.0, 1.0),
         "buy": Isotonic((0.0,), (1.0,)),
     }

@@ -11,7 +11,7 @@ from interactions.errors import UserError
 from ranking.calibration import Affine
 from ranking.inputs import Request
 from ranking.scoring import Scorer, readable
-from ranking.training import restore_ranker
+from ranking.training import restore_ranker, retrieval_scale
 from tandem.config import TandemConfig
 
 
@@ -36,8 +36,23 @@ def test_each_task_logs_its_own_loss_and_all_make_the_total(fitted):
         told = {f"{what}/{task}" for what in ("weight", "gradient_norm") for task in tasks}
         assert set(losses) == {"step", "loss"} | tasks | told
         assert all(losses[f"gradient_norm/{task}"] > 0 for task in tasks)
-        assert losses["loss"] == pytest.approx(sum(losses[task] for task in tasks), rel=1e-4)
+        # each step is weighed by the same weights
+        weighed = sum(losses[f"weight/{task}"] * losses[task] for task in tasks)
+        assert losses["loss"] == pytest.approx(weighed, rel=1e-4)
     assert ranker.trainable_variables
+
+
+def test_a_loss_counts_in_units_of_what_it_is_at_first(world, fitted):
+    """Of who knows how the labels are distributed, every task adds its own weight to the total."""
+    ranker, progression = fitted
+    weights = {task: progression.history[0][f"weight/{task}"] for task in ranker.tasks}
+    assert weights["rating"] == pytest.approx(ranker.tasks["rating"].weight)
+    rate = ranker.inputs.label_mean["purchase"]
+    constant = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
+    assert weights["purchase"] * constant == pytest.approx(ranker.tasks["purchase"].weight)
+    choice = retrieval_scale(world.examples.candidates)[1]
+    assert 0 < choice < np.log(1 + np.exp(world.examples.candidates.log_weight).sum(axis=1)).max()
+    assert weights["retrieval"] * choice == pytest.approx(ranker.tasks["retrieval"].weight)
 
 
 def test_the_same_seed_gives_the_same_ranker_and_another_does_not(world, fitted, tmp_path):

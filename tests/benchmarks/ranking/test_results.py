@@ -31,7 +31,11 @@ def judged(tiny, tmp_path_factory):
     answers = {
         "retrieval": Answers(order=lists.retrieval_score),
         "tandem": Answers(
-            order=truth.buys, choice=lists.label * 1.0, tasks=right, unselected={"rating": true}
+            order=truth.buys,
+            choice=lists.label * 1.0,
+            tasks=right,
+            served={"purchase": -truth.buys},
+            unselected={"rating": true},
         ),
         "single_task": Answers(
             order=lists.label * 1.0,
@@ -97,7 +101,10 @@ def test_the_order_that_knows_finds_every_item(judged):
 
 
 def test_the_oracle_closes_the_whole_gap(judged):
-    assert judged.pairs["retrieval"]["gap_closed"].value == pytest.approx(1.0)
+    gains = judged.pairs["retrieval"]
+    assert gains["gap_closed"].value == pytest.approx(1.0)
+    # its purchase task alone would order the other way round
+    assert gains["gap_closed_by_purchase_alone"].value < 0
     best = of(judged, "tandem").metrics["expected_purchases@10"].estimate.value
     assert best > of(judged, "retrieval").metrics["expected_purchases@10"].estimate.value
 
@@ -168,7 +175,7 @@ def test_what_depends_on_no_seed_is_judged_once(judged):
 
 def test_the_report_says_it_all(judged, tmp_path):
     text = report.markdown(judged)
-    assert text.count("| Tandem |") == 2  # quality and cost
+    assert text.count("| Tandem |") == 3  # quality and cost
     assert "| Tandem, single tasks |" in text and "gap_closed" in text
     assert "self-normalised" in text
     assert "non-inferior" in text and "better in" in text and "view.log_loss" in text

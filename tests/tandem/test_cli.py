@@ -56,6 +56,7 @@ def test_every_command_is_in_the_help(tandem):
     told = tandem("--help").out
     for command in ("demo", "fit", "evaluate", "export", "serve", "recommend", "batch"):
         assert command in told
+    assert "..." not in told  # where click cuts a sentence short
 
 
 def asked(tandem, server, *users, k=35):

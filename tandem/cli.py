@@ -261,7 +261,7 @@ def _print_metrics(console: Console, metrics: Any) -> None:
 
 
 def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 110, soft_wrap=False)
+    return Console(width=None if sys.stdout.isatty() else 120, soft_wrap=False)
 
 
 def _fail(message: str, status: int) -> None:

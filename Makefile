@@ -16,8 +16,10 @@ help:  ## say what can be made
 	  { echo "Tandem needs Python 3.11 or 3.12; this is $$($(PYTHON) --version). Name one: make PYTHON=python3.11 ..."; exit 2; }
 	@$(PYTHON) -m venv .venv || \
 	  { echo "Python has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 2; }
+	@echo "installing about 3.4 GB into .venv; pip is silent for some minutes"
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# setuptools warns of editable installs as such
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: .venv/installed  ## the main job on a generated marketplace, a few minutes, into runs/demo

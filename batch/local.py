@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -63,6 +64,9 @@ def batch_recommend(
         raise UserError(f"chunk is {chunk}; give at least 1 user per shard")
     opened = read_bundle(bundle)
     total = count_users(users_file)
+    pieces = read_users(users_file, size=chunk)
+    # a file that is of no use is found out before the models are loaded
+    pieces = chain(list(islice(pieces, 1)), pieces)
     answer = Answerer(opened, k=k)
     job = _Job(
         manifest=sha256(opened.folder / MANIFEST),
@@ -77,7 +81,7 @@ def batch_recommend(
         _open_folder(out, job)
         with Progress(*columns, console=console or Console(quiet=True)) as progress:
             task = progress.add_task("batch", total=total)
-            for user_ids in read_users(users_file, size=chunk):
+            for user_ids in pieces:
                 shard = out / f"part-{shards:05d}.parquet"
                 if shard.exists():
                     resumed += 1

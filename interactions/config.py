@@ -151,7 +151,8 @@ class SplitConfig(Config):
 
     kind: Literal["time", "leave_last_out", "random"] = "time"
     """`random` gives every row to a window by lot, as benchmarks of ratings do: models learn from
-    what came later too, and since when an item is there is taken from the whole log."""
+    what came later too. Since when an item is there, the whole log says, as under `leave_last_out`:
+    from its first event on it can be a candidate, held out or not."""
     ranking: float = Field(default=0.35, gt=0, lt=1)
     """Share of the events in the ranking window, under `time` and `random`. The retriever that is
     served learns from these as well; only the one that makes the ranker's candidates does not."""

@@ -25,7 +25,8 @@ class Trends:
     """Decayed counts of every item's choices at a number of moments.
 
     A query sees the counts of the latest moment at or before it, and a moment counts what came
-    strictly before it; so nothing of a query's own time or later can reach it.
+    strictly before it; so nothing of a query's own time or later can reach it. Where the moments
+    lie, the times of all choices say, later ones too; which items were chosen has no part in it.
     """
 
     start: np.ndarray

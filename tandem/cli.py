@@ -80,7 +80,7 @@ def demo(run: Path, preset: str) -> None:
     run_demo(run, preset=preset, console=_console())
 
 
-@cli.command()
+@cli.command(short_help="Train and judge both stages on the data that CONFIG names.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option(
     "--run", type=click.Path(path_type=Path), required=True, help="Folder for everything made."
@@ -111,7 +111,7 @@ def fit(config: Path, run: Path) -> None:
     console.print(f"metrics, models and plots are in {run}; next: tandem export {run}")
 
 
-@cli.command()
+@cli.command(short_help="Judge a finished RUN on its test window once more.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of a table.")
 def evaluate(run: Path, as_json: bool) -> None:
@@ -127,7 +127,7 @@ def evaluate(run: Path, as_json: bool) -> None:
     console.print(f"metrics, slices and plots are in {run}")
 
 
-@cli.command()
+@cli.command(short_help="Write the models of RUN as a bundle of SavedModels.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--items",
@@ -224,7 +224,7 @@ def recommend(
             _console().print(recommendations_table(answer))
 
 
-@cli.command()
+@cli.command(short_help="Write recommendations for every user of a file.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--users",
@@ -261,7 +261,7 @@ def _print_metrics(console: Console, metrics: Any) -> None:
 
 
 def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 110, soft_wrap=False)
+    return Console(width=None if sys.stdout.isatty() else 120, soft_wrap=False)
 
 
 def _fail(message: str, status: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import yaml
 from rich.console import Console
 
@@ -36,6 +37,7 @@ def fit(
     _refuse_weightless(data)
     for task in config.tasks.keys() - config.trained_tasks.keys():
         console.print(f"  task {task} has weight 0: it is neither trained nor predicted")
+    _say_what_is_not_learned(data, console)
     trained = train_system(data, folder=run, resources=resources, console=console)
     with resources.stage("evaluate on the test window"):
         metrics = judge(trained, run=run)
@@ -128,6 +130,26 @@ def _refuse_weightless(data: Data) -> None:
                 f"{WINDOW_NAMES[code]} window, so nothing can be learned there; give some of them "
                 "a weight above 0, or leave out data.weight"
             )
+
+
+def _say_what_is_not_learned(data: Data, console: Console) -> None:
+    """Name tasks whose labels teach the ranker nothing, though those of the whole log could."""
+    rows = data.windows.rows(RANKING)
+    rows = rows[data.log.exposure[rows]]
+    for task, values in data.labels(RANKING).items():
+        known, anywhere = (
+            some[~np.isnan(some)] for some in (values[rows], data.log.labels[task].value)
+        )
+        # what the report says of the whole log is not said again
+        if len(np.unique(known)) > 1 or len(np.unique(anywhere)) < 2:
+            continue
+        what = f"one value only ({known[0]:g})" if len(known) else "no label"
+        console.print(
+            f"  task {task} has {what} in the ranking window, which the ranker learns from, so it "
+            "learns nothing of it; make split.ranking larger, or give the task weight 0",
+            highlight=False,
+            markup=False,
+        )
 
 
 def _refuse_another_config(config: TandemConfig, run: Path) -> None:

@@ -64,7 +64,7 @@ def _seconds(name: str, *, help: str, default: float) -> Callable[..., Any]:
     return click.option(name, type=kind, default=default, show_default=True, help=help)
 
 
-@click.command(cls=_Flags)
+@click.command(cls=_Flags, short_help="Answer as TF Serving does.")
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @_file("--model-config-file", "--model-config", help="A models.config; in place of BUNDLE.")
 @_file("--model-base-path", help="One model's folder of versions; in place of BUNDLE.")

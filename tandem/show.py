@@ -14,8 +14,12 @@ def recommendations_table(
     answer: Recommendations, *, titles: Mapping[str, str] | None = None
 ) -> Table:
     """Show one user's recommendations, with titles by item id where there are any."""
-    table = Table(title=f"Recommendations for {answer.user_id}", title_justify="left")
-    tasks = list(answer.items[0].tasks) if answer.items else []
+    title = f"Recommendations for {answer.user_id}"
+    if not answer.items:
+        title += ": none; all was chosen before, or no item meets what was asked for"
+    table = Table(title=title, title_justify="left")
+    # an answer has its outputs in any order
+    tasks = sorted(answer.items[0].tasks) if answer.items else []
     table.add_column("", justify="right")
     table.add_column("item")
     if titles is not None:

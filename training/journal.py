@@ -27,7 +27,9 @@ class Journal:
     def round(self, most_steps: int, most_seconds: float) -> Iterator[RoundJournal]:
         """Show a bar while a round goes on; the limits are those of the whole training."""
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
-        with Progress(*columns, console=self._console, transient=True) as bar:
+        # where no bar can be drawn, as in a file, it would leave an empty line for each round
+        drawn = self._console.is_interactive or self._console.is_jupyter
+        with Progress(*columns, console=self._console, transient=True, disable=not drawn) as bar:
             yield RoundJournal(self, bar, most_steps=most_steps, most_seconds=most_seconds)
 
     def tell(

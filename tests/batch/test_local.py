@@ -124,7 +124,8 @@ def test_an_impossible_k_is_refused(write, tmp_path, k):
     assert not (tmp_path / "out").exists()
 
 
-def test_files_of_users_that_cannot_be_used_are_refused_by_name(write, tmp_path):
+def test_files_of_users_that_cannot_be_used_are_refused_by_name(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(batch.local, "Answerer", None)  # and before any model is loaded
     cases = {
         "missing.parquet": None,
         "text.parquet": "no parquet",

@@ -5,13 +5,19 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
+from interactions.candidates import Candidates
 from interactions.config import SplitConfig
 from interactions.log import EventLog, Labels
 from interactions.split import RANKING, RETRIEVAL, VALIDATION, Windows, split
-from retrieval.training import TrainingData, fit_retriever
+from retrieval.search import Searcher
+from retrieval.settling import Settled
+from retrieval.training import TrainingData, fit_retriever, restore_retriever
+from tandem import system
 from tandem.config import TandemConfig
 from tandem.data import Data, encode
+from tandem.resources import Resources
 
 USERS, ITEMS, ROWS = 60, 40, 1500
 
@@ -40,6 +46,7 @@ def make_log():
         user_table=pa.table({"region": rng.choice(["north", "south"], USERS)}),
         item_table=pa.table({"price": rng.random(ITEMS)}),
         has_times=True,
+        weight=rng.choice([0.5, 1.0, 2.0], ROWS).astype(np.float32),
     )
 
 
@@ -66,7 +73,10 @@ def config_of(kind):
 
 
 def perturbed(data, after):
-    """Give the rows of windows behind `after` other items, labels and contexts, at their times."""
+    """Give the rows of windows behind `after` other items, labels, contexts and weights.
+
+    At their times, and chosen where they were: by these the moments of the trends are laid.
+    """
     rng = np.random.default_rng(99)
     log, rows = data.log, np.flatnonzero(data.windows.window > after)
     item, rating = log.item.copy(), log.labels["rating"].value.copy()
@@ -75,9 +85,12 @@ def perturbed(data, after):
     known_at = log.labels["rating"].known_at
     device = log.event_table["device"].to_numpy(zero_copy_only=False).copy()
     device[rows] = "watch"
+    weight = log.weight.copy()
+    weight[rows] = rng.random(len(rows)) * 10
     changed = dataclasses.replace(
         log,
         item=item,
+        weight=weight,
         labels={"rating": Labels(rating, known_at)},
         event_table=pa.table({"device": device}),
     )
@@ -131,6 +144,97 @@ def test_nothing_later_reaches_the_retriever_and_what_it_knows(data, windows, tm
         return  # since when an item is there, and can be a negative, the whole log says
     for mine, theirs in zip(weights, again[3], strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+FROZEN = system.Choices(
+    first_retriever_steps=8,
+    continued=False,
+    retriever_steps=8,
+    settled=Settled(),
+    ranker_steps=1,
+    order={"retrieval": 1.0},
+)
+
+
+class CandidatesMade(Exception):
+    """All that the candidates are made of is there."""
+
+
+def made_candidates(data, folder):
+    """Train as a fit does, without a validation to stop by, until the candidates are made."""
+
+    def only_the_first(*given, folder, **named):
+        if folder.name != system.FIRST_RETRIEVER:
+            raise CandidatesMade
+        return fit_retriever(*given, folder=folder, **named)
+
+    console = Console(quiet=True)
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(CandidatesMade):
+        patched.setattr(system, "fit_retriever", only_the_first)
+        system.train_system(
+            data, folder=folder, frozen=FROZEN, resources=Resources(console), console=console
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory):
+    return made_candidates(data, tmp_path_factory.mktemp("made"))
+
+
+def first_retriever(data, folder):
+    """What made the candidates of the run in `folder`, ready to be asked."""
+    rows = data.windows.rows(RETRIEVAL)
+    early = encode(data, rows, folder=folder / "features" / "retrieval_window")
+    retriever = restore_retriever(
+        early.retriever_inputs, config=data.config.retrieval, folder=folder / system.FIRST_RETRIEVER
+    )
+    return Searcher(retriever, log=data.log, context=early.context, seen_rows=rows)
+
+
+def test_a_fit_makes_the_candidates_by_a_retriever_that_knows_the_first_window_alone(
+    data, made, tmp_path
+):
+    """The way a fit goes: who learns from what, and whose scores stand in the table."""
+    table = Candidates.load(made / "candidates.parquet")
+    searcher = first_retriever(data, made)
+    there = table.item >= 0
+    scores = searcher.score(table.queries, table.item)
+    np.testing.assert_allclose(table.retrieval_score[there], scores[there], atol=1e-5)
+    assert set(table.queries.row) <= set(data.windows.rows(RANKING))
+    if data.windows.kind == "random":
+        return  # as above
+    other = perturbed(data, RETRIEVAL)
+    again = first_retriever(other, made_candidates(other, tmp_path))
+    for mine, theirs in zip(
+        searcher.retriever.trainable_variables, again.retriever.trainable_variables, strict=True
+    ):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+
+
+def test_no_label_of_the_ranking_window_and_nothing_later_reaches_the_candidates(
+    data, made, tmp_path
+):
+    """The table itself: who asked, what was drawn, and its scores.
+
+    These but for rounding: an earlier trend is what it differs by from the latest.
+    """
+    if data.windows.kind == "random":
+        return  # as above
+    later = perturbed(data, RANKING)
+    # where held-out events lie among the others, they say too since when an item is there
+    item = later.log.item if data.windows.kind == "time" else data.log.item
+    rating = later.log.labels["rating"]
+    unlabelled = np.where(data.windows.window >= RANKING, np.nan, rating.value)
+    labels = {"rating": Labels(unlabelled.astype(np.float32), rating.known_at)}
+    log = dataclasses.replace(later.log, item=item, labels=labels)
+    windows = Windows(log, data.windows.kind, data.windows.window, data.windows.ends)
+    again = made_candidates(Data(log, windows, data.config), tmp_path)
+    one, other = (Candidates.load(run / "candidates.parquet") for run in (made, again))
+    np.testing.assert_array_equal(one.queries.row, other.queries.row)
+    np.testing.assert_array_equal(one.item, other.item)
+    np.testing.assert_array_equal(one.log_weight, other.log_weight)
+    np.testing.assert_allclose(one.retrieval_score, other.retrieval_score, atol=1e-5)
 
 
 def test_what_lies_within_the_windows_does_reach_them(data, tmp_path):

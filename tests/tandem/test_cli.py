@@ -56,6 +56,8 @@ def test_every_command_is_in_the_help(tandem):
     told = tandem("--help").out
     for command in ("demo", "fit", "evaluate", "export", "serve", "recommend", "batch"):
         assert command in told
+    # no sentence is cut short
+    assert not [line for line in told.partition("Commands:")[2].splitlines() if "..." in line]
 
 
 def asked(tandem, server, *users, k=35):

@@ -69,6 +69,10 @@ def test_what_was_read_and_how_it_was_cut_is_said(finished):
     assert "test: 80 rows" in finished.told
 
 
+def test_what_is_said_into_a_file_has_no_empty_lines(finished):
+    assert "\n\n" not in finished.told
+
+
 def test_slices_and_costs_are_kept(finished):
     sliced = json.loads((finished.folder / "slices.json").read_text())
     assert set(sliced) == set(WHATS)

@@ -15,6 +15,8 @@ TASKS = {
     "always": {"kind": "binary", "column": "one"},
     "flat": {"kind": "regression", "column": "flat"},
     "rating": {"kind": "regression", "column": "rating", "range": [3, 4]},
+    "given_up": {"kind": "binary", "column": "given_up"},
+    "came_to_stay": {"kind": "binary", "column": "came_to_stay"},
     "unused": {"weight": 0, "kind": "binary", "column": "bought"},
 }
 
@@ -37,8 +39,15 @@ def odd(tmp_path_factory, write_data):
         user, item, time, rating, bought, device = row.split(",")
         rating = "9" if number % 100 == 0 else rating  # outside of its range
         counts = rng.choice(["0", "1", "2.5"])
-        lines.append(f"{user},{item},{time},{rating},{bought},{device},,1,3.5,{counts}")
-    file.write_text("\n".join([f"{header},blank,one,flat,counts", *lines, ""]))
+        # rows are in the order of their times: one task ends before the ranking window begins, the
+        # other is all 1 since then
+        given_up = bought if number < 200 else ""
+        came = bought if number < 200 else "1"
+        lines.append(
+            f"{user},{item},{time},{rating},{bought},{device},,1,3.5,{given_up},{came},{counts}"
+        )
+    columns = "blank,one,flat,given_up,came_to_stay,counts"
+    file.write_text("\n".join([f"{header},{columns}", *lines, ""]))
     told = io.StringIO()
     console = Console(file=told, width=300)
     run = folder / "run"
@@ -62,6 +71,15 @@ def test_what_cannot_be_learned_is_said(odd):
     assert "task 'flat': its 792 labels have one value only (3.5)" in told
     assert "dropped 8: events: label of task 'rating' outside [3.0, 4.0], e.g. '9'" in told
     assert "task unused has weight 0: it is neither trained nor predicted" in told
+
+
+def test_what_the_ranking_window_does_not_teach_is_said(odd):
+    told = odd[1]
+    assert "task given_up has no label in the ranking window" in told
+    assert "task came_to_stay has one value only (1) in the ranking window" in told
+    # once is enough for what the whole log has not
+    for task in ("never_known", "unknown_number", "always", "flat", "rating"):
+        assert f"task {task} has" not in told
 
 
 def test_every_number_that_is_measured_is_finite(metrics):

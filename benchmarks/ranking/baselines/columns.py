@@ -14,6 +14,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from benchmarks.ranking.problem import Problem
 from features.encoders import FeatureSpec
 from features.entities import EncodedTable
+from features.label_factors import LabelFactors
 from features.neighbours import Neighbours, neighbours
 from features.statistics import Statistics
 from interactions.histories import PAD
@@ -34,15 +35,18 @@ class Columns:
     problem: Problem
     statistics: Statistics
     near: Neighbours
+    factors: tuple[LabelFactors, ...]
+    """Of each regression's labels, as the ranker has them."""
 
     @classmethod
     def known_from(cls, problem: Problem, *windows: int) -> Columns:
-        """Return columns whose counts, means and neighbours come from `windows` alone."""
+        """Return columns whose counts, means, neighbours and factors come from `windows`."""
         data = problem.data
         near = neighbours(
             data.log, data.windows.rows(*windows), width=data.config.ranking.neighbours
         )
-        return cls(problem, data.statistics(*windows), near)
+        factors = tuple(data.label_factors(*windows).values())
+        return cls(problem, data.statistics(*windows), near, factors)
 
     def table(self, queries: Queries, items: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Return the columns of `items` [Q, C] int32 with retrieval `scores`, [Q, C, columns]."""
@@ -68,6 +72,7 @@ class Columns:
             *self._neighbourhood(latest, items),
             *self._neighbourhood(last, items),
             *self._content(past, items),
+            *(self._expected(one, queries.user, items) for one in self.factors),
         ]
         wide = [
             np.stack(columns, axis=-1).astype(np.float32),
@@ -78,6 +83,11 @@ class Columns:
             self._tile(_numbers(self._context, "", queries.row), items),
         ]
         return np.concatenate([part.astype(np.float32) for part in wide], axis=-1)
+
+    def _expected(self, factors: LabelFactors, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """What labels say of each pair, [Q, C]."""
+        every = np.repeat(users, items.shape[1])
+        return factors.predict(every, items.ravel()).reshape(items.shape)
 
     def _neighbourhood(self, past: np.ndarray, items: np.ndarray) -> list[np.ndarray]:
         """How near candidates are to what the same people chose: sum and maximum, [Q, C] each."""

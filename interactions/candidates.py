@@ -106,3 +106,9 @@ class Exposures:
     def __len__(self) -> int:
         """Return the number of exposures."""
         return len(self.queries)
+
+    @property
+    def telling(self) -> tuple[str, ...]:
+        """The tasks whose labels are not all alike, or missing."""
+        known = {task: values[~np.isnan(values)] for task, values in self.labels.items()}
+        return tuple(t for t, values in known.items() if len(values) and np.ptp(values) > 0)

@@ -16,7 +16,8 @@ class OrderObjective(Config):
     """The task of which the first places are to hold as much as possible: expected purchases, say,
     or a mean rating. `auto` takes the binary task whose event is rarest: down the funnel from views
     to purchases, the last. Name another where the rarest is not wanted. Without binary tasks it
-    takes the regressions, each in standard deviations of its labels."""
+    takes the regressions, each in standard deviations of its labels. Tasks whose validation labels
+    are all alike are passed over."""
     at_least: dict[str, float] = Field(default_factory=dict)
     """By task, a floor under the mean prediction in the first places: a rating, a probability."""
     ndcg_cost: float = Field(default=0.01, ge=0, le=1)
@@ -24,3 +25,8 @@ class OrderObjective(Config):
     ranker's own chances together tell."""
     top: int = Field(default=10, ge=1)
     """How many places count."""
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The tasks that it names."""
+        return frozenset({*self.at_least, self.maximise} - {AUTO})

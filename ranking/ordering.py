@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ def choose_order(
     predictions: Mapping[str, np.ndarray],
     *,
     weights: Mapping[str, float] | None,
+    telling: Collection[str],
     objective: OrderObjective | None = None,
     seed: int = 0,
     folder: Path | None = None,
@@ -35,6 +36,8 @@ def choose_order(
         candidates: the validation queries' candidates.
         predictions: by task, [Q, C] float, of `candidates.item`, calibrated.
         weights: by task, where the user has said how much each counts.
+        telling: the tasks whose validation labels are not all alike. Of the others nobody knows how
+            well they are predicted, so they do not order unless the objective names them.
         objective: what learned weights are to achieve; the defaults where left out.
         seed: of the search.
         folder: of the run: what was learned goes to `order.json`, the trade-offs to
@@ -46,8 +49,10 @@ def choose_order(
     """
     if weights is not None:
         return Order.of(ranker, weights)
-    lists = validation_lists(ranker, candidates, predictions)
-    learnt = learn_weights(lists, objective or OrderObjective(), seed=seed)
+    objective = objective or OrderObjective()
+    tasks = {*telling, *objective.named} & {*ranker.tasks}
+    lists = validation_lists(ranker, candidates, {t: predictions[t] for t in (RETRIEVAL, *tasks)})
+    learnt = learn_weights(lists, objective, seed=seed)
     if console is not None:
         for line in learnt.unmet:
             console.print(f"  ranking.objective: {line}", highlight=False)
@@ -59,15 +64,16 @@ def choose_order(
 def validation_lists(
     ranker: Ranker, candidates: Candidates, predictions: Mapping[str, np.ndarray]
 ) -> Lists:
-    """Return candidates, [Q, C], with utilities and readable outcomes of their predictions."""
-    others = [task for task in ranker.tasks if task != RETRIEVAL]
+    """Return candidates, [Q, C], with utilities and readable outcomes of `predictions`."""
+    others = [task for task in ranker.tasks if task != RETRIEVAL and task in predictions]
     binary = {task for task in others if ranker.tasks[task].kind == "binary"}
     return Lists(
         user=candidates.queries.user,
         there=candidates.item >= 0,
         chosen=candidates.label,
         utility={
-            task: Order.of(ranker, {task: 1.0}).score(predictions).numpy() for task in ranker.tasks
+            task: Order.of(ranker, {task: 1.0}).score(predictions).numpy()
+            for task in (RETRIEVAL, *others)
         },
         outcome={task: readable(ranker.tasks[task], predictions[task]).numpy() for task in others},
         scale={

@@ -320,8 +320,7 @@ def _standard_error(difference: np.ndarray, users: np.ndarray) -> float:
 
 def _refuse_unknown(objective: OrderObjective, lists: Lists) -> None:
     known = [task for task in lists.utility if task != RETRIEVAL]
-    named = set(objective.at_least) | ({objective.maximise} - {AUTO})
-    for task in sorted(named - set(known)):
+    for task in sorted(objective.named - set(known)):
         raise UserError(
             f"ranking.objective names the task {task!r}, which the ranker does not predict; "
             f"there are {', '.join(known) or 'none beside retrieval'}"

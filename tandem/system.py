@@ -317,6 +317,7 @@ def _order(
         table,
         predictions,
         weights=weights,
+        telling=validation.exposures.telling,
         objective=config.ranking.objective,
         seed=config.seed,
         folder=folder,

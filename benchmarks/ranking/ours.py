@@ -36,15 +36,21 @@ class _Trained:
     """A ranker, and what it was validated on."""
 
     scorer: Scorer
-    validation: Candidates
+    validation: Examples
     rows: int
 
     def order(self, config: RankingConfig, *, seed: int) -> Order:
         """Learn the order on validation, or take the configured one."""
-        lists = self.validation
+        lists = self.validation.candidates
         found = self.scorer.predict(lists.queries, lists.item, lists.retrieval_score)
-        weights = None if config.order == "auto" else config.order
-        return choose_order(self.scorer.ranker, lists, found, weights=weights, seed=seed)
+        return choose_order(
+            self.scorer.ranker,
+            lists,
+            found,
+            weights=None if config.order == "auto" else config.order,
+            telling=self.validation.exposures.telling,
+            seed=seed,
+        )
 
     def answer(self, part: Part, order: Order | None = None) -> Answers:
         """Predict the part's exposures, and order its candidates; by the choice without `order`."""
@@ -100,7 +106,7 @@ def _train(
     ranker.past.replace(now)
     scorer = Scorer(ranker, histories=data.histories, context=encoded.context)
     cells = int((training.candidates.item >= 0).sum()) + len(training.exposures)
-    return _Trained(scorer, validation.candidates, cells * progression.epoch)
+    return _Trained(scorer, validation, cells * progression.epoch)
 
 
 def _narrow(lists: Candidates) -> Candidates:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from interactions.candidates import Candidates
+from interactions.candidates import Candidates, Exposures
 from interactions.queries import Queries
 from ranking.order_objective import OrderObjective
 from ranking.ordering import choose_order, validation_lists
 
 QUERIES, WIDTH = 200, 20
+TELLING = ("rating", "purchase")
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +38,38 @@ def predictions(table):
 
 
 def test_weights_that_were_given_are_kept(trained_system, table):
-    order = choose_order(trained_system.ranker, table, {}, weights={"rating": 0.25})
+    order = choose_order(
+        trained_system.ranker, table, {}, weights={"rating": 0.25}, telling=TELLING
+    )
     assert order.weights == {"retrieval": 0.0, "rating": 0.25, "purchase": 0.0}
 
 
 def test_learned_weights_order_as_the_search_had_measured(trained_system, table, predictions):
-    order = choose_order(trained_system.ranker, table, predictions, weights=None)
+    order = choose_order(trained_system.ranker, table, predictions, weights=None, telling=TELLING)
     assert order.weights["purchase"] > 0
     lists = validation_lists(trained_system.ranker, table, predictions)
     summed = sum(order.weights[task] * lists.utility[task] for task in lists.utility)
     np.testing.assert_allclose(order.score(predictions).numpy(), summed, atol=1e-4)
+
+
+def test_a_task_of_which_validation_tells_nothing_does_not_order(
+    trained_system, table, predictions, tmp_path
+):
+    """The likeliest to be maximised by its low mean, if its labels were not all 0."""
+    labels = {"purchase": np.zeros(9), "rating": np.arange(9.0), "none": np.full(9, np.nan)}
+    shown = Exposures(table.queries, np.zeros(9), labels)
+    assert shown.telling == ("rating",)
+    order = choose_order(
+        trained_system.ranker, table, predictions, weights=None, telling=shown.telling,
+        folder=tmp_path,
+    )  # fmt: skip
+    assert order.weights["purchase"] == 0.0
+    assert json.loads((tmp_path / "order.json").read_text())["maximised"] == ["rating"]
+    asked = OrderObjective(maximise="purchase", ndcg_cost=0.5)
+    named = choose_order(
+        trained_system.ranker, table, predictions, weights=None, telling=(), objective=asked
+    )
+    assert named.weights["purchase"] > 0
 
 
 def test_probabilities_and_labels_are_told_apart(trained_system, table, predictions):
@@ -59,7 +82,9 @@ def test_probabilities_and_labels_are_told_apart(trained_system, table, predicti
 
 
 def test_what_was_learned_is_in_the_run(trained_system, table, predictions, tmp_path):
-    order = choose_order(trained_system.ranker, table, predictions, weights=None, folder=tmp_path)
+    order = choose_order(
+        trained_system.ranker, table, predictions, weights=None, telling=TELLING, folder=tmp_path
+    )
     kept = json.loads((tmp_path / "order.json").read_text())
     assert kept["weights"] == order.weights
     assert (
@@ -72,7 +97,7 @@ def test_what_was_learned_is_in_the_run(trained_system, table, predictions, tmp_
 def test_what_cannot_be_achieved_is_said(trained_system, table, predictions):
     console = Console(record=True, width=200)
     choose_order(
-        trained_system.ranker, table, predictions, weights=None,
+        trained_system.ranker, table, predictions, weights=None, telling=TELLING,
         objective=OrderObjective(at_least={"rating": 99.0}), console=console,
     )  # fmt: skip
     assert "ranking.objective: the mean rating" in console.export_text()

@@ -5,6 +5,7 @@ The inputs are those that the server says it has, so that no manifest is needed 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +70,11 @@ class Wishes:
             )
         if not 0 <= self.diversity <= 1:
             raise UserError(f"diversity is {self.diversity}; give a number from 0 to 1")
+        for task, weight in self.task_weights.items():
+            if not 0 <= weight < math.inf:
+                raise UserError(
+                    f"the weight of {task!r} is {weight}; give a finite number of at least 0"
+                )
         for name, most in self.at_most.items():
             if most < 1:
                 raise UserError(f"at most {most} items per {name!r} is no list; give at least 1")

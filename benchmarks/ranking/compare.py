@@ -29,6 +29,7 @@ from benchmarks.ranking.results import Comparison, compare
 from benchmarks.retrieval import datasets
 from benchmarks.retrieval.machine import machine, machine_lines
 from tandem.config import TandemConfig
+from tandem.marketplace_truth import find_marketplace
 
 DATA = ("marketplace", "ml-latest-small", "amazon-electronics", "complete-journey")
 PROBLEM, CONTEST = "benchmarks.ranking.problem", "benchmarks.ranking.contest"
@@ -56,7 +57,7 @@ def run(
         some = {
             model: subject
             for model, subject in subjects.items()
-            if not is_default(subject, prepared.config)
+            if belongs(subject, prepared.config)
         }
         work(_jobs(name, some, seeds=seeds, out=out, quick=quick), console=console)
         problem = find_problem(out / name)
@@ -65,6 +66,12 @@ def run(
         )
         _write(comparisons, out=out)
     return comparisons
+
+
+def belongs(subject: Contender, config: TandemConfig) -> bool:
+    """Whether a contender says something of its own of this data."""
+    known = not subject.needs_truth or find_marketplace(config.data) is not None
+    return known and not is_default(subject, config)
 
 
 def is_default(subject: Contender, config: TandemConfig) -> bool:

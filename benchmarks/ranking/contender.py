@@ -55,3 +55,5 @@ class Contender:
     selection: str | None = None
     """How a version of ours corrects regressions for selection; left out where labels are not
     selected."""
+    needs_truth: bool = False
+    """Whether it is left out of data whose truth nobody knows."""

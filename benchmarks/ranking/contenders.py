@@ -10,6 +10,7 @@ from interactions.errors import UserError
 OURS, SINGLE, FIRST_STAGE, TREES = "tandem", "single_task", "retrieval", "lightgbm"
 _PLACES = {
     FIRST_STAGE: "baselines.simple:RETRIEVAL_ORDER",
+    "oracle": "baselines.oracle:ORACLE",
     "constant": "baselines.simple:CONSTANT",
     "user_mean": "baselines.simple:USER_MEAN",
     "item_mean": "baselines.simple:ITEM_MEAN",

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.jobs import ROOT
-from benchmarks.ranking.compare import is_default, run
+from benchmarks.ranking.compare import belongs, is_default, run
 from benchmarks.ranking.contenders import NAMES, contender
 from benchmarks.ranking.problem import find_problem
 from benchmarks.retrieval import datasets
@@ -47,6 +47,12 @@ def test_selection_is_corrected_only_where_exposures_have_no_rating(tmp_path):
     assert is_default(
         corrected, shop.model_copy(update={"tasks": {**shop.tasks, "rating": rating}})
     )
+
+
+def test_the_oracle_is_asked_where_the_truth_is_known(tmp_path):
+    shop, films = (datasets._config(name, tmp_path) for name in ("quick", "ml-latest-small"))
+    assert belongs(contender("oracle"), shop) and not belongs(contender("oracle"), films)
+    assert belongs(contender("lightgbm"), films)
 
 
 @pytest.mark.slow

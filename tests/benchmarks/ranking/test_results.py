@@ -9,6 +9,7 @@ import pytest
 from benchmarks.jobs import write_json
 from benchmarks.ranking import report, results
 from benchmarks.ranking.contender import Answers
+from benchmarks.ranking.contenders import contender
 from benchmarks.ranking.contest import load_answers, of_pages, save_answers
 from benchmarks.ranking.judge import Judge
 from benchmarks.ranking.truth import Truth
@@ -107,6 +108,14 @@ def test_the_oracle_closes_the_whole_gap(judged):
     assert gains["gap_closed_by_purchase_alone"].value < 0
     best = of(judged, "tandem").metrics["expected_purchases@10"].estimate.value
     assert best > of(judged, "retrieval").metrics["expected_purchases@10"].estimate.value
+
+
+def test_the_oracle_orders_by_the_true_chance_of_a_purchase(tiny):
+    judge = Judge(tiny)
+    answers = contender("oracle").fit(tiny, 0, True).answer(tiny.test)
+    found = judge.truth.top(answers.order, judge.truth.buys)
+    best = -np.sort(-np.where(judge.truth.there, judge.truth.buys, 0.0), axis=1)[:, :10]
+    np.testing.assert_allclose(found, best)
 
 
 def test_a_choice_is_as_unlikely_as_the_logits_say(tiny):

@@ -331,3 +331,31 @@ def test_what_repeats_comes_first_and_obeys_the_rules_too(system, tmp_path, monk
     assert first(twice, 2) == [said[0], said[1]]  # the one chosen more often before the other
     assert first(without, 1) == [said[1]]
     assert said[0] not in lists(without)[0]
+
+
+def test_the_only_question_hears_every_input(ask, system, silent):
+    """A wish that it did not hear would be lost."""
+    seven = {"user_region": "south", "context_device": "desk", "time": 10**12}
+    lists_said = {
+        "exclude": lists(silent)[3][:1], "allow": ["item-1"], "only_category": ["c1"],
+        "never_category": ["c1"], "history": ["item-3"], "task_weights": [0, 1, 0],
+    }  # fmt: skip
+    numbers = {"min_price": 6.0, "max_price": 3.0, "at_most_category": 1, "diversity": 1.0}
+    heard = {one.name for one in request_inputs(system, widths=WIDTHS)}
+    heard -= {"user_id", "k", "history_time", "explain"}
+    assert heard == {*seven, *lists_said, *numbers}
+    for name, value in (seven | lists_said | numbers).items():
+        # only the last of several rows says it
+        found = ask([USERS[0], USERS[0], "nobody"], **{name: [*silent_rows(name), value]})
+        assert lists(found)[:2] == [lists(silent)[0]] * 2, name
+        same = np.allclose(found["score"][2], silent["score"][3], rtol=1e-6)
+        assert not same or lists(found)[2] != lists(silent)[3], name
+
+
+def silent_rows(name):
+    """Two rows of an input that say nothing."""
+    if name in ("user_region", "context_device"):
+        return ["", ""]
+    if name in ("min_price", "max_price"):
+        return [np.nan, np.nan]
+    return [0, 0] if name in ("time", "at_most_category", "diversity") else [[], []]

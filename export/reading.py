@@ -219,13 +219,14 @@ class RequestReader:
 
 def _said_together(inputs: Sequence[Input], values: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Say what differs from its blank in inputs of one type, [B, n] bool; NaN says nothing."""
-    wide = [values[one.name] for one in inputs if one.shape]
+    parts = [values[one.name] for one in inputs if one.shape]
     narrow = [values[one.name] for one in inputs if not one.shape]
-    together = tf.concat(wide + ([tf.stack(narrow, axis=1)] if narrow else []), axis=1)
+    parts += [tf.stack(narrow, axis=1)] if narrow else []
+    if parts[0].dtype == tf.string:  # empty where nothing is said; to join them would copy each
+        return tf.concat([part != "" for part in parts], axis=1)
     blanks = [one.blank for one in inputs if one.shape for _ in range(one.shape[0])]
     blanks += [one.blank for one in inputs if not one.shape]
-    if together.dtype == tf.string:  # all of them are empty
-        return together != ""
+    together = tf.concat(parts, axis=1)
     said = together != np.array([blanks], together.dtype.as_numpy_dtype)
     return said & (together == together) if together.dtype == tf.float32 else said
 

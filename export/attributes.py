@@ -184,7 +184,6 @@ def _holding(column: CategoryColumn, values: tf.Tensor, *, start: tf.Tensor) -> 
 
 def _held(column: CategoryColumn, values: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
     """Say which item rows [B, n] int32 have one of `values` [B, V] string, [B, n] bool."""
-    # [B, n, width, 1] and [B, 1, 1, V]
-    codes = column.codes(values)[:, tf.newaxis, tf.newaxis, :]
-    same = tf.expand_dims(column.of(items), -1) == codes
-    return tf.reduce_any(same, axis=[2, 3])
+    # [width, B, n, 1] and [B, 1, V]; no item has the code of what is left out or unknown
+    held = tf.expand_dims(tf.gather(column.values, items, axis=1), -1)
+    return tf.reduce_any(held == column.codes(values)[:, tf.newaxis, :], axis=[0, 3])

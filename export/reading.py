@@ -120,13 +120,13 @@ class RequestReader:
         return tf.reduce_any(tf.concat(said, axis=1))
 
     def _rules(self, query: Query, values: Mapping[str, tf.Tensor]) -> Filter:
-        exclude = [self._rows(values[EXCLUDE])]
+        exclude = values[EXCLUDE]
         if not self._recommender.repeats:
-            exclude.append(self._rows(values[HISTORY]))
+            exclude = tf.concat([exclude, values[HISTORY]], axis=1)
         return Together(
             (
                 self._recommender.unseen(query),
-                Excluded(tf.concat(exclude, axis=1)),
+                Excluded(self._rows(exclude)),
                 Allowed(self._rows(values[ALLOW]), tf.reduce_any(values[ALLOW] != "", axis=1)),
                 Attributes(tuple(self._attribute_rules(values))),
             )

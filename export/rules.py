@@ -82,7 +82,12 @@ class Allowed(NamedTuple):
 
     def passes(self, items: tf.Tensor) -> tf.Tensor:
         """Say which item rows [B, n] int32 are among them, [B, n] bool; all where no list is."""
-        return listed(items, self.items) | tf.logical_not(self.given)[:, tf.newaxis]
+        without = tf.logical_not(self.given)[:, tf.newaxis]
+        return tf.cond(
+            tf.reduce_any(self.given),
+            lambda: listed(items, self.items) | without,
+            lambda: tf.ones_like(items, tf.bool),
+        )
 
     def few(self) -> Few:
         """Return the lists, where every row has one."""

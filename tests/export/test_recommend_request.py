@@ -9,6 +9,7 @@ import pytest
 from export.config import RequestConfig
 from export.identifiers import Identifiers
 from export.inputs import request_inputs
+from export.reading import RequestReader
 from export.recommender import Recommender
 from export.saved_model import save_model
 from export.signatures import Widths, signatures
@@ -356,29 +357,28 @@ def test_what_repeats_comes_first_and_obeys_the_rules_too(system, tmp_path, monk
     assert said[0] not in lists(without)[0]
 
 
-def test_the_only_question_hears_every_input(ask, system, silent):
+def test_the_one_question_hears_every_input(system, tmp_path):
     """A wish that it did not hear would be lost."""
-    seven = {"user_region": "south", "context_device": "desk", "time": 10**12}
-    lists_said = {
-        "exclude": lists(silent)[3][:1], "allow": ["item-1"], "only_category": ["c1"],
-        "never_category": ["c1"], "history": ["item-3"], "task_weights": [0, 1, 0],
-    }  # fmt: skip
-    numbers = {"min_price": 6.0, "max_price": 3.0, "at_most_category": 1, "diversity": 1.0}
-    heard = {one.name for one in request_inputs(system, widths=WIDTHS)}
-    heard -= {"user_id", "k", "history_time", "explain"}
-    assert heard == {*seven, *lists_said, *numbers}
-    for name, value in (seven | lists_said | numbers).items():
-        # only the last of several rows says it
-        found = ask([USERS[0], USERS[0], "nobody"], **{name: [*silent_rows(name), value]})
-        assert lists(found)[:2] == [lists(silent)[0]] * 2, name
-        same = np.allclose(found["score"][2], silent["score"][3], rtol=1e-6)
-        assert not same or lists(found)[2] != lists(silent)[3], name
+    recommender = Recommender(
+        system,
+        users=Identifiers(system.log.user_ids, file=tmp_path / "user_ids.txt"),
+        items=Identifiers(system.log.item_ids, file=tmp_path / "item_ids.txt"),
+    )
+    reader = RequestReader(recommender, widths=WIDTHS)
 
+    def wishes(**said):
+        """Whether anything is heard where only the last place of the last row says it."""
+        values = {one.name: one.blanks(3) for one in reader.all}
+        values["user_id"][:], values["k"][:] = USERS[0], 5
+        for name, value in said.items():
+            values[name].reshape(-1)[-1] = value
+        return bool(reader.read([tf.constant(values[o.name], o.dtype) for o in reader.all]).wishes)
 
-def silent_rows(name):
-    """Two rows of an input that say nothing."""
-    if name in ("user_region", "context_device"):
-        return ["", ""]
-    if name in ("min_price", "max_price"):
-        return [np.nan, np.nan]
-    return [0, 0] if name in ("time", "at_most_category", "diversity") else [[], []]
+    assert not wishes()
+    assert not wishes(history_time=7)  # a time without its item
+    for one in reader.all:
+        if one.name in ("user_id", "k", "history_time"):
+            continue
+        assert wishes(**{one.name: "x" if one.dtype == tf.string else 1}), one.name
+        if one.dtype == tf.float32:
+            assert not wishes(**{one.name: np.nan}), one.name

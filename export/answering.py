@@ -7,8 +7,17 @@ from typing import NamedTuple
 from export.config import RequestConfig
 from export.diversity import Pool, choose, shared_counts, similarity
 from export.filterable import NO_VALUE
-from export.inputs import Asked
-from export.recommender import Ranked, Recommender, placed, top_k, width_of
+from export.reading import Asked, Variety
+from export.recommender import (
+    Candidates,
+    Predicted,
+    Ranked,
+    Recommender,
+    Sought,
+    placed,
+    top_k,
+    width_of,
+)
 from export.rules import Excluded, Together, UsedUp
 from export.system import LOWEST
 from features.backend import tf
@@ -30,6 +39,8 @@ class Answer(NamedTuple):
     best: Ranked
     """[B, K], as many places of a row as it asked for, at most."""
     because: Because
+    weights: tf.Tensor
+    """[B, tasks] float32, how much each counted."""
 
 
 class Answering:
@@ -42,36 +53,59 @@ class Answering:
         self._candidates, self._max_k, self._pool_size = candidates, max_k, widths.pool
 
     def answer(self, asked: Asked) -> Answer:
-        """Answer requests with the best items that their rules let through."""
+        """Answer requests with the best items that their rules let through.
+
+        Requests without wishes pass through the other branches, in which nothing is asked of them.
+        """
         asked = asked._replace(k=tf.minimum(asked.k, self._max_k))
-        vectors = self._recommender.embed(asked.query)
-        ranked = self._ranked(vectors, asked, asked.rules)
-        best = tf.cond(
-            asked.variety.used(),
-            lambda: self._varied(vectors, asked, ranked),
-            lambda: top_k(ranked, k=self._max_k),
+        sought = self._recommender.seek(asked.query)
+        found = tf.cond(
+            asked.wishes,
+            lambda: self._retrieved(asked, sought, asked.rules()),
+            lambda: self._retrieved(asked, sought, self._recommender.unseen(asked.query)),
         )
-        wanted = tf.range(width_of(best.item)) < asked.k[:, tf.newaxis]
-        best = best._replace(item=tf.where(wanted, best.item, -1))
+        predicted = self._recommender.predict(asked.query, found)
+        return tf.cond(
+            asked.wishes,
+            lambda: self._wished(asked, sought, predicted),
+            lambda: self._unwished(asked, predicted),
+        )
+
+    def _unwished(self, asked: Asked, predicted: Predicted) -> Answer:
+        best = top_k(self._recommender.order(predicted), k=self._max_k).first(asked.k)
+        weights = self._recommender.own_weights()[tf.newaxis]
+        weights = tf.tile(weights, tf.stack([tf.shape(asked.k)[0], 1]))
+        return Answer(best, _unexplained(best.item), weights)
+
+    def _wished(self, asked: Asked, sought: Sought, predicted: Predicted) -> Answer:
+        variety, weights = asked.variety(), asked.weights()
+        ranked = self._recommender.order(predicted, weights)
+        best = tf.cond(
+            variety.used(),
+            lambda: self._varied(asked, sought, ranked, variety=variety, weights=weights),
+            lambda: top_k(ranked, k=self._max_k),
+        ).first(asked.k)
         because = tf.cond(
             tf.reduce_any(asked.explain),
             lambda: self._because(asked, best.item),
             lambda: _unexplained(best.item),
         )
-        return Answer(best, because)
+        return Answer(best, because, weights)
 
-    def _ranked(self, vectors: tf.Tensor, asked: Asked, rules: Filter) -> Ranked:
-        found = self._recommender.retrieve(asked.query, vectors, rules, k=self._candidates)
-        return self._recommender.rank(asked.query, found, asked.weights)
+    def _retrieved(self, asked: Asked, sought: Sought, rules: Filter) -> Candidates:
+        return self._recommender.retrieve(asked.query, sought, rules, k=self._candidates)
 
-    def _varied(self, vectors: tf.Tensor, asked: Asked, ranked: Ranked) -> Ranked:
+    def _varied(
+        self, asked: Asked, sought: Sought, ranked: Ranked, *, variety: Variety, weights: tf.Tensor
+    ) -> Ranked:
         """Choose lists item by item.
 
         Where limits leave a list short, it goes on among what is retrieved without the values
         that are used up, until it is full or nothing is left.
         """
-        chosen = self._chosen(asked, ranked, steps=min(self._max_k, width_of(ranked.item)))
-        limits, capped = asked.variety.limits, asked.variety.capped()
+        steps = min(self._max_k, width_of(ranked.item))
+        chosen = self._chosen(asked.k, variety, ranked, steps=steps)
+        limits, capped = variety.limits, variety.capped()
         if not limits:
             return chosen
 
@@ -80,9 +114,12 @@ class Answering:
                 UsedUp(column, chosen.item, limits[name])
                 for name, column in self._recommender.columns.categories.items()
             ]
-            rules = Together((asked.rules, Excluded(chosen.item), *used_up))
-            others = self._ranked(vectors, asked, rules)
-            more = self._chosen(asked, others, steps=width_of(chosen.item), before=chosen.item)
+            rules = Together((asked.rules(), Excluded(chosen.item), *used_up))
+            others = self._recommender.order(
+                self._recommender.predict(asked.query, self._retrieved(asked, sought, rules)),
+                weights,
+            )
+            more = self._chosen(asked.k, variety, others, steps=steps, before=chosen.item)
             longer = _joined(chosen, more)
             grown = _count(longer) > _count(chosen)
             return longer, grown & capped & (_count(longer) < asked.k)
@@ -91,15 +128,21 @@ class Answering:
         return tf.while_loop(lambda _, short: tf.reduce_any(short), another, (chosen, short))[0]
 
     def _chosen(
-        self, asked: Asked, ranked: Ranked, *, steps: int, before: tf.Tensor | None = None
+        self,
+        k: tf.Tensor,
+        variety: Variety,
+        ranked: Ranked,
+        *,
+        steps: int,
+        before: tf.Tensor | None = None,
     ) -> Ranked:
         """Choose `steps` of the best of `ranked`, to follow the item rows `before` [B, n]."""
         best = top_k(ranked, k=max(self._pool_size, steps))
         places = choose(
             self._pool(best, before),
-            strength=asked.variety.strength,
-            limit=self._limits(asked),
-            most=tf.minimum(tf.reduce_max(asked.k), steps),
+            strength=variety.strength,
+            limit=self._limits(variety),
+            most=tf.minimum(tf.reduce_max(k), steps),
             width=steps,
         )
         return placed(best, places)
@@ -125,11 +168,11 @@ class Answering:
             before += column.distinct
         return tf.concat(codes, axis=2)
 
-    def _limits(self, asked: Asked) -> tf.Tensor:
+    def _limits(self, variety: Variety) -> tf.Tensor:
         """The limit of each of `_values`, [B, W] int32."""
-        limits = [tf.zeros_like(asked.k)[:, tf.newaxis][:, :0]]
+        limits = [tf.zeros_like(variety.strength, tf.int32)[:, tf.newaxis][:, :0]]
         for name, column in self._recommender.columns.categories.items():
-            limits.append(tf.repeat(asked.variety.limits[name][:, tf.newaxis], column.width, 1))
+            limits.append(tf.repeat(variety.limits[name][:, tf.newaxis], column.width, 1))
         return tf.concat(limits, axis=1)
 
     def _because(self, asked: Asked, items: tf.Tensor) -> Because:

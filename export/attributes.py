@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from export.filterable import NO_VALUE, CategoryColumn, NumberColumn
+from export.filterable import NO_VALUE, CategoryColumn, Listed, NumberColumn
 from features.backend import tf
-from retrieval.index import NOTHING
+from retrieval.index import NOTHING, Few, first_of
 
 
 class AttributeRule(Protocol):
@@ -23,6 +23,10 @@ class AttributeRule(Protocol):
 
     def passes(self, items: tf.Tensor) -> tf.Tensor:
         """Say which item rows [B, n] int32 it lets through, [B, n] bool; all in unused rows."""
+        ...
+
+    def few(self) -> Few | None:
+        """Say among which few items all are that it lets through, where it can know."""
         ...
 
 
@@ -49,8 +53,13 @@ class Attributes(NamedTuple):
         """Say which item rows [B, n] int32 every rule lets through, [B, n] bool."""
         passed = items >= 0
         for rule in self.rules:
-            passed &= rule.passes(items)
+            stricter = partial(_both_of, passed, rule, items)
+            passed = tf.cond(tf.reduce_any(rule.used()), stricter, partial(tf.identity, passed))
         return passed
+
+    def few(self) -> Few | None:
+        """Return the few items of the first rule that knows some."""
+        return first_of([rule.few() for rule in self.rules])
 
 
 class OneOf(NamedTuple):
@@ -72,6 +81,16 @@ class OneOf(NamedTuple):
         """Say which item rows [B, n] int32 have one of the values, [B, n] bool."""
         return _held(self.column, self.values, items) | tf.logical_not(self.used())[:, tf.newaxis]
 
+    def few(self) -> Few:
+        """Return the items of the value, where every row gives one and few items have it."""
+        given = self.values != ""
+        single = tf.reduce_all(tf.reduce_sum(tf.cast(given, tf.int32), axis=1) == 1)
+        # the only one that is not empty
+        value = tf.strings.reduce_join(self.values, axis=1)
+        nowhere = Listed(tf.zeros_like(given[:, 0], tf.int32), tf.zeros_like(given[:, 0], tf.int32))
+        listed = tf.cond(single, lambda: self.column.listed(value), lambda: nowhere)
+        return Few(single & self.column.are_few(listed), lambda: self.column.items_at(listed))
+
 
 class NoneOf(NamedTuple):
     """An item must have none of the given values."""
@@ -92,6 +111,9 @@ class NoneOf(NamedTuple):
     def passes(self, items: tf.Tensor) -> tf.Tensor:
         """Say which item rows [B, n] int32 have none of the values, [B, n] bool."""
         return tf.logical_not(_held(self.column, self.values, items))
+
+    def few(self) -> None:
+        """Know of none: what a rule leaves out leaves most."""
 
 
 class Within(NamedTuple):
@@ -115,6 +137,9 @@ class Within(NamedTuple):
         """Say which item rows [B, n] int32 lie within the bounds, [B, n] bool."""
         return self._within(tf.gather(self.column.values, items))
 
+    def few(self) -> None:
+        """Know of none, as items are not kept by their numbers."""
+
     def _within(self, numbers: tf.Tensor) -> tf.Tensor:
         # missing numbers are -inf: out of any range, and in the way of no row without one
         no_least = tf.where(self.used(), tf.float32.min, -float("inf"))
@@ -131,6 +156,10 @@ class Within(NamedTuple):
 
 def _both(allowed: tf.Tensor, rule: AttributeRule) -> tf.Tensor:
     return allowed & rule.everywhere()
+
+
+def _both_of(passed: tf.Tensor, rule: AttributeRule, items: tf.Tensor) -> tf.Tensor:
+    return passed & rule.passes(items)
 
 
 def _holding(column: CategoryColumn, values: tf.Tensor, *, start: tf.Tensor) -> tf.Tensor:
@@ -155,7 +184,6 @@ def _holding(column: CategoryColumn, values: tf.Tensor, *, start: tf.Tensor) -> 
 
 def _held(column: CategoryColumn, values: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
     """Say which item rows [B, n] int32 have one of `values` [B, V] string, [B, n] bool."""
-    # [B, n, width, 1] and [B, 1, 1, V]
-    codes = column.codes(values)[:, tf.newaxis, tf.newaxis, :]
-    same = tf.expand_dims(column.of(items), -1) == codes
-    return tf.reduce_any(same, axis=[2, 3])
+    # [width, B, n, 1] and [B, 1, V]; no item has the code of what is left out or unknown
+    held = tf.expand_dims(tf.gather(column.values, items, axis=1), -1)
+    return tf.reduce_any(held == column.codes(values)[:, tf.newaxis, :], axis=[0, 3])

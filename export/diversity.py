@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from export.system import LOWEST
 from features.backend import tf
 from features.layers import static_length
 
-_AT_ONCE = 4
+_AT_ONCE = 10
 """Steps in a round of the loop."""
 
 
@@ -55,80 +57,81 @@ def choose(
     gain = (1.0 - strength)[:, tf.newaxis] * _stretched(pool.score, pool.there)
     gain = tf.where(pool.there, gain, LOWEST)
     weight = strength[:, tf.newaxis]
-    pool = pool._replace(
-        similarity=weight[:, :, tf.newaxis] * pool.similarity, nearest=weight * pool.nearest
-    )
+    # what an item (last axis) is worth once another (the one before) is chosen; nothing, once it is
+    # chosen itself. The worth beside all that is chosen is the least of these.
+    chosen_itself = np.eye(static_length(gain, 1), dtype=bool)
+    beside = gain[:, tf.newaxis] - weight[:, tf.newaxis] * pool.similarity
+    beside = tf.where(chosen_itself, LOWEST, beside)
+    worth = gain - weight * pool.nearest
     nothing = tf.fill(tf.stack([width, tf.shape(gain)[0]]), -1)
     chosen = tf.cond(
         tf.reduce_any(limit > 0),
-        lambda: _choose_capped(pool, gain, nothing, limit=limit, most=most),
-        lambda: _choose(pool, gain, nothing, most=most),
+        lambda: _choose_capped(pool, worth, beside, nothing, limit=limit, most=most),
+        lambda: _choose(pool, worth, beside, nothing, most=most),
     )
     return tf.transpose(chosen)
 
 
-def _choose(pool: Pool, gain: tf.Tensor, chosen: tf.Tensor, *, most: tf.Tensor) -> tf.Tensor:
+def _choose(
+    pool: Pool, worth: tf.Tensor, beside: tf.Tensor, chosen: tf.Tensor, *, most: tf.Tensor
+) -> tf.Tensor:
     """The steps without limits; fills `chosen` [width, B] int32 with places.
 
-    Few operations, as there are up to a hundred steps one after the other; some at a time, as one
-    round of a loop costs as much as a step.
+    Few operations, as there are up to a hundred steps one after the other; some at a time, as a
+    round of a loop costs as much as a few steps.
     """
-    places, width = tf.range(static_length(gain, 1)), static_length(chosen, 0)
+    width = static_length(chosen, 0)
     chosen = tf.pad(chosen, [[0, -width % _AT_ONCE], [0, 0]])
 
     def another(
-        step: tf.Tensor, chosen: tf.Tensor, gain: tf.Tensor, near: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        step: tf.Tensor, chosen: tf.Tensor, worth: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         found = []
         for _ in range(_AT_ONCE):
-            found.append(tf.argmax(gain - near, axis=1, output_type=tf.int32))
-            near = tf.maximum(near, tf.gather(pool.similarity, found[-1], batch_dims=1))
-            gain = tf.where(places == found[-1][:, tf.newaxis], LOWEST, gain)
+            found.append(tf.argmax(worth, axis=1, output_type=tf.int32))
+            worth = tf.minimum(worth, tf.gather(beside, found[-1], batch_dims=1))
         at = (step + tf.range(_AT_ONCE))[:, tf.newaxis]
         chosen = tf.tensor_scatter_nd_update(chosen, at, tf.stack(found))
-        return step + _AT_ONCE, chosen, gain, near
+        return step + _AT_ONCE, chosen, worth
 
-    state = (0, chosen, gain, pool.nearest)
-    _, chosen, *_ = tf.while_loop(lambda step, *_: step < most, another, state)
+    _, chosen, _ = tf.while_loop(lambda step, *_: step < most, another, (0, chosen, worth))
     count = tf.minimum(tf.reduce_sum(tf.cast(pool.there, tf.int32), axis=1), most)
     return tf.where(tf.range(width)[:, tf.newaxis] < count, chosen[:width], -1)
 
 
-def _written(chosen: tf.Tensor, step: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    return tf.tensor_scatter_nd_update(chosen, [[step]], places[tf.newaxis, :])
-
-
 def _choose_capped(
-    pool: Pool, gain: tf.Tensor, chosen: tf.Tensor, *, limit: tf.Tensor, most: tf.Tensor
+    pool: Pool,
+    worth: tf.Tensor,
+    beside: tf.Tensor,
+    chosen: tf.Tensor,
+    *,
+    limit: tf.Tensor,
+    most: tf.Tensor,
 ) -> tf.Tensor:
     """The steps with limits; fills `chosen` [width, B] int32 with places."""
     limit = tf.where(limit > 0, limit, tf.int32.max)[:, tf.newaxis, :]
-    places = tf.range(static_length(gain, 1))
 
-    def within(gain: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-        return tf.where(tf.reduce_any(counts >= limit, axis=2), LOWEST, gain)
+    def within(worth: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        return tf.where(tf.reduce_any(counts >= limit, axis=2), LOWEST, worth)
 
     def another(
-        step: tf.Tensor, chosen: tf.Tensor, gain: tf.Tensor, near: tf.Tensor, counts: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        best = tf.argmax(gain - near, axis=1, output_type=tf.int32)
-        found = tf.reduce_max(gain, axis=1) > LOWEST
-        near = tf.maximum(near, tf.gather(pool.similarity, best, batch_dims=1))
+        step: tf.Tensor, chosen: tf.Tensor, worth: tf.Tensor, counts: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        best = tf.argmax(worth, axis=1, output_type=tf.int32)
+        found = tf.where(tf.reduce_max(worth, axis=1) > LOWEST, best, -1)
         counts += _shared(pool.values, tf.gather(pool.values, best, batch_dims=1))
-        gain = within(tf.where(places == best[:, tf.newaxis], LOWEST, gain), counts)
-        return step + 1, _written(chosen, step, tf.where(found, best, -1)), gain, near, counts
+        worth = within(tf.minimum(worth, tf.gather(beside, best, batch_dims=1)), counts)
+        chosen = tf.tensor_scatter_nd_update(chosen, [[step]], found[tf.newaxis, :])
+        return step + 1, chosen, worth, counts
 
-    gain = within(gain, pool.counts)
-    state = (0, chosen, gain, pool.nearest, pool.counts)
+    state = (0, chosen, within(worth, pool.counts), pool.counts)
     _, chosen, *_ = tf.while_loop(lambda step, *_: step < most, another, state)
     return chosen
 
 
 def similarity(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Cosines of vectors [B, n, D] and [B, m, D] float32, [B, n, m]."""
-    return tf.matmul(
-        tf.math.l2_normalize(first, axis=2), tf.math.l2_normalize(second, axis=2), transpose_b=True
-    )
+    """Cosines of vectors of length 1, [B, n, D] and [B, m, D] float32, [B, n, m]."""
+    return tf.matmul(first, second, transpose_b=True)
 
 
 def shared_counts(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import whitespace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,17 @@ NO_VALUE = 0
 UNKNOWN = -1
 """The code of what no item has."""
 _BUCKETS = 2**63 - 1
+_FEW = 8
+"""Items of a value are few where they are at most this part of the catalogue."""
+
+
+class Listed(NamedTuple):
+    """Where the items of B values stand in a column's list of items by value."""
+
+    start: tf.Tensor
+    """[B] int32."""
+    number: tf.Tensor
+    """[B] int32, how many; 0 for what no item has."""
 
 
 class CategoryColumn(tf.Module):
@@ -55,6 +67,33 @@ class CategoryColumn(tf.Module):
         self._hashes = tf.Variable(tf.constant(hashes), trainable=False, name="hashes")
         self._texts = tf.Variable(tf.constant(texts, tf.string), trainable=False, name="texts")
         self.values = tf.Variable(tf.constant(columns), trainable=False, name="values")
+        self._few = padded // _FEW
+        slot, item = np.nonzero(columns.T)[::-1]  # by item
+        codes_of, order = columns[slot, item], np.argsort(columns[slot, item], kind="stable")
+        ends = np.cumsum(np.bincount(codes_of, minlength=self.distinct))
+        offsets = np.concatenate([[0], ends]).astype(np.int32)
+        self._offsets = tf.Variable(tf.constant(offsets), trainable=False, name="offsets")
+        listed = np.append(item[order], -1).astype(np.int32)  # place 0 can always be gathered
+        self._listed = tf.Variable(tf.constant(listed), trainable=False, name="listed")
+
+    def listed(self, texts: tf.Tensor) -> Listed:
+        """Say where the items that have each of `texts` [B] string are listed."""
+        # what no item has is code 0, which nothing is listed under
+        code = tf.maximum(self.codes(texts), NO_VALUE)
+        start = tf.gather(self._offsets, code)
+        return Listed(start, tf.gather(self._offsets, code + 1) - start)
+
+    def are_few(self, listed: Listed) -> tf.Tensor:
+        """Say whether few items are listed in each of B places, scalar bool."""
+        return tf.reduce_max(listed.number) <= self._few
+
+    def items_at(self, listed: Listed) -> tf.Tensor:
+        """Return what is listed in B places, [B, n] int32 rows, ascending, -1 after the last."""
+        # one column at least, which a search in sorted rows must have
+        column = tf.range(tf.maximum(tf.reduce_max(listed.number), 1))[tf.newaxis, :]
+        there = column < listed.number[:, tf.newaxis]
+        place = tf.where(there, listed.start[:, tf.newaxis] + column, 0)
+        return tf.where(there, tf.gather(self._listed, place), -1)
 
     def codes(self, texts: tf.Tensor) -> tf.Tensor:
         """Turn texts (string, any shape) into codes (int32); UNKNOWN where no item has them."""

@@ -48,6 +48,25 @@ class Candidates(NamedTuple):
     """[B, C] float32, standardised over the catalogue; 0 where there is no item."""
 
 
+class Sought(NamedTuple):
+    """What queries look for, before any rule."""
+
+    vectors: tf.Tensor
+    """[B, D] float32, as `embed` returns them."""
+    looked: tf.Tensor
+    """What the index makes of them."""
+
+
+class Predicted(NamedTuple):
+    """What the second stage says of candidates [B, C]."""
+
+    candidates: Candidates
+    raw: Mapping[str, tf.Tensor]
+    """By task, [B, C] float32, as the ranker gives it."""
+    shown: Mapping[str, tf.Tensor]
+    """By task, [B, C] float32, as people read it."""
+
+
 class Ranked(NamedTuple):
     """Candidates with what the second stage says of them, in any order."""
 
@@ -59,6 +78,11 @@ class Ranked(NamedTuple):
     """[B, C] float32."""
     tasks: Mapping[str, tf.Tensor]
     """By task, [B, C] float32, as people read it."""
+
+    def first(self, k: tf.Tensor) -> Ranked:
+        """Leave the first k [B] int32 of each row and no item after them."""
+        wanted = tf.range(width_of(self.item)) < k[:, tf.newaxis]
+        return self._replace(item=tf.where(wanted, self.item, -1))
 
 
 class Recommender:
@@ -85,7 +109,11 @@ class Recommender:
         self._ranker, self._order = system.ranker, system.order
         self._standardise = Standardise(system.searcher.moments)
         self._now = tf.constant(now_of(system.log), tf.int64)
-        self._history_table = None
+        # beside the index, which keeps them transposed: to gather a row from it reads a line of
+        # memory for each number
+        vectors = tf.constant(system.searcher.embeddings[:, :-1])
+        self._item_table = tf.Variable(vectors, trainable=False, name="item_vectors")
+        self._history_table = self._item_table
         if not self.retriever.config.tie_history:
             vectors = tf.constant(system.searcher.history_embeddings)
             self._history_table = tf.Variable(vectors, trainable=False, name="history_items")
@@ -104,25 +132,21 @@ class Recommender:
                 held += [encoders.retriever, encoders.ranker]
         return held
 
-    def about(
-        self, users: tf.Tensor, raw: Mapping[str, tf.Tensor], given: Mapping[str, tf.Tensor]
-    ) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
-        """Encode what requests say of users [B] int32, and the tables where they say nothing.
+    def about(self, users: tf.Tensor) -> tuple[Mapping[str, tf.Tensor], Mapping[str, tf.Tensor]]:
+        """Return what the tables know of users [B] int32, for the retriever and for the ranker."""
+        return self.retriever.users(users), self._ranker.users(users)
 
-        `raw` by feature, [B] or [B, width], as `user_encoders` take it; `given` by feature, [B]
-        bool. Returns it as the retriever and as the ranker encode it.
-        """
-        assert self.user_encoders is not None, "there are no features of users to encode"
-        return (
-            _said(self.retriever.users(users), self.user_encoders.retriever(raw), given),
-            _said(self._ranker.users(users), self.user_encoders.ranker(raw), given),
+    def own_weights(self) -> tf.Tensor:
+        """Return how much each task counts, by name, where a request does not say, [tasks]."""
+        return tf.constant(
+            [self._order.weights[task] for task in sorted(self._ranker.tasks)], tf.float32
         )
 
     def recommend(self, user_id: tf.Tensor, *, candidates: int, k: int) -> Ranked:
         """Answer requests of users [B] string with their best `k` of `candidates` items."""
         query = self.encode(user_id)
-        found = self.retrieve(query, self.embed(query), self.unseen(query), k=candidates)
-        return top_k(self.rank(query, found), k=k)
+        found = self.retrieve(query, self.seek(query), self.unseen(query), k=candidates)
+        return top_k(self.order(self.predict(query, found)), k=k)
 
     def encode(self, user_id: tf.Tensor) -> Query:
         """Look up what the tables know of users [B] string, who say nothing of their context."""
@@ -143,7 +167,7 @@ class Recommender:
         """
         past = query.past.latest(self.retriever.config.history).trimmed()
         return self.retriever.embed_queries(
-            self._history_items(tf.maximum(past.items, 0)),
+            tf.gather(self._history_table, tf.maximum(past.items, 0)),
             past.times,
             past.length,
             query.users,
@@ -153,29 +177,27 @@ class Recommender:
         )
 
     def item_vectors(self, rows: tf.Tensor) -> tf.Tensor:
-        """Embed item rows [B, n] int32, [B, n, D]; rows below 0 get another item's vector."""
-        # [B, n, D + 1] -> [B, n, D]: the last entry is a bias
-        return self.exact.gather(tf.maximum(rows, 0))[:, :, :-1]
+        """Embed item rows [B, n] int32, [B, n, D] of length 1, without their biases.
 
-    def _history_items(self, rows: tf.Tensor) -> tf.Tensor:
-        """Embed item rows [B, H] int32 as histories have them, [B, H, D]."""
-        if self._history_table is not None:
-            return tf.gather(self._history_table, rows)
-        return self.item_vectors(rows)
+        Rows below 0 get another item's vector.
+        """
+        return tf.gather(self._item_table, tf.maximum(rows, 0))
 
     def unseen(self, query: Query) -> Filter:
         """Let through what the users have not chosen before, or everything where that repeats."""
         return Together(() if self.repeats else (Without(self.state.seen(query.users)),))
 
-    def retrieve(self, query: Query, vectors: tf.Tensor, rules: Filter, *, k: int) -> Candidates:
-        """Find the best `k` items that `rules` let through, and standardise their scores.
+    def seek(self, query: Query) -> Sought:
+        """Embed queries, and look for what is close to them."""
+        vectors = self.embed(query)
+        return Sought(vectors, self.index.look(vectors))
 
-        `vectors` [B, D] float32 are the queries as `embed` returns them.
-        """
-        found = self.index.search(vectors, k=k, rules=rules)
+    def retrieve(self, query: Query, sought: Sought, rules: Filter, *, k: int) -> Candidates:
+        """Find the best `k` items that `rules` let through, and standardise their scores."""
+        found = self.index.find(sought.looked, k=k, rules=rules)
         if any(self.retriever.repeat_bonus):
-            found = self._with_repeats(found, query, vectors, rules, k=k)
-        scale = self._standardise.scale(vectors)
+            found = self._with_repeats(found, query, sought.vectors, rules, k=k)
+        scale = self._standardise.scale(sought.vectors)
         standard = (found.score - scale.mean) / scale.std
         return Candidates(found.item, tf.where(found.item >= 0, standard, 0.0))
 
@@ -191,14 +213,8 @@ class Recommender:
             found, own._replace(item=item), history, bonus=bonus, k=min(k, self.exact.items)
         )
 
-    def rank(
-        self, query: Query, candidates: Candidates, weights: tf.Tensor | None = None
-    ) -> Ranked:
-        """Predict every task for the candidates, and combine them into the score of the order.
-
-        `weights` [B, tasks] float32 say how much each task counts, by the tasks'
-        names in alphabetical order; as the order says where left out.
-        """
+    def predict(self, query: Query, candidates: Candidates) -> Predicted:
+        """Predict every task for the candidates."""
         history = query.past.latest(self._ranker.config.history).items
         predictions = self._ranker(
             Request(
@@ -214,11 +230,20 @@ class Recommender:
         shown = {
             task: readable(self._ranker.tasks[task], value) for task, value in predictions.items()
         }
+        return Predicted(candidates, predictions, shown)
+
+    def order(self, predicted: Predicted, weights: tf.Tensor | None = None) -> Ranked:
+        """Combine predictions into the score of the order.
+
+        `weights` [B, tasks] float32 say how much each task counts, by the tasks' names in
+        alphabetical order; as the order says where left out.
+        """
         if weights is None:
-            score = self._order.score(predictions)
+            score = self._order.score(predicted.raw)
         else:
-            score = self._weighted(predictions, weights)
-        return Ranked(candidates.item, score, candidates.score, shown)
+            score = self._weighted(predicted.raw, weights)
+        found = predicted.candidates
+        return Ranked(found.item, score, found.score, predicted.shown)
 
     def _weighted(self, predictions: Mapping[str, tf.Tensor], weights: tf.Tensor) -> tf.Tensor:
         """As `Order.score`, with weights [B, tasks] of each request's own."""
@@ -228,20 +253,6 @@ class Recommender:
             for place, task in enumerate(sorted(self._ranker.tasks))
         ]
         return tf.add_n(parts)
-
-
-def _said(
-    table: Mapping[str, tf.Tensor],
-    said: Mapping[str, tf.Tensor],
-    given: Mapping[str, tf.Tensor],
-) -> dict[str, tf.Tensor]:
-    """Take each feature of a row from `said` where it is `given`, else from the `table`."""
-    return dict(table) | {
-        name: tf.where(
-            tf.reshape(given[name], [-1] + [1] * (len(value.shape) - 1)), value, table[name]
-        )
-        for name, value in said.items()
-    }
 
 
 def top_k(ranked: Ranked, *, k: int) -> Ranked:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from export.filterable import NO_VALUE, CategoryColumn
 from features.backend import tf
-from retrieval.index import NOTHING, Filter
+from retrieval.index import NOTHING, Few, Filter, first_of, listed
 
 
 class Together(NamedTuple):
@@ -31,6 +31,10 @@ class Together(NamedTuple):
         for one in self.filters:
             passed &= one.passes(items)
         return passed
+
+    def few(self) -> Few | None:
+        """Return the few items of the first filter that knows some."""
+        return first_of([one.few() for one in self.filters])
 
 
 class Excluded(NamedTuple):
@@ -52,7 +56,10 @@ class Excluded(NamedTuple):
 
     def passes(self, items: tf.Tensor) -> tf.Tensor:
         """Say which item rows [B, n] int32 are not among them, [B, n] bool."""
-        return tf.logical_not(_listed(items, self.items))
+        return tf.logical_not(listed(items, self.items))
+
+    def few(self) -> None:
+        """Know of none: what a list leaves out leaves most."""
 
 
 class Allowed(NamedTuple):
@@ -75,7 +82,22 @@ class Allowed(NamedTuple):
 
     def passes(self, items: tf.Tensor) -> tf.Tensor:
         """Say which item rows [B, n] int32 are among them, [B, n] bool; all where no list is."""
-        return _listed(items, self.items) | tf.logical_not(self.given)[:, tf.newaxis]
+        without = tf.logical_not(self.given)[:, tf.newaxis]
+        return tf.cond(
+            tf.reduce_any(self.given),
+            lambda: listed(items, self.items) | without,
+            lambda: tf.ones_like(items, tf.bool),
+        )
+
+    def few(self) -> Few:
+        """Return the lists, where every row has one."""
+        return Few(tf.reduce_all(self.given), self._ordered)
+
+    def _ordered(self) -> tf.Tensor:
+        """The items, ascending, -1 in place of what is named twice, [B, A] int32."""
+        ordered = tf.sort(self.items, axis=1)
+        before = tf.pad(ordered[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
+        return tf.where(ordered == before, -1, ordered)
 
 
 class UsedUp(NamedTuple):
@@ -99,6 +121,9 @@ class UsedUp(NamedTuple):
         """Say which item rows [B, n] int32 have no such value, [B, n] bool."""
         return ~tf.reduce_any(tf.gather(self._full(), self.column.of(items), batch_dims=1), axis=2)
 
+    def few(self) -> None:
+        """Know of none: there are other values."""
+
     def _full(self) -> tf.Tensor:
         """Say which values are used up, [B, values] bool; never that of items without one."""
         values = self.column.of(self.chosen)  # [B, K, width]
@@ -114,9 +139,3 @@ def _places(items: tf.Tensor) -> tf.Tensor:
     """Where the items [B, E] int32 that are not -1 lie among scores: [n, (row, item)] int32."""
     real = tf.where(items >= 0)
     return tf.stack([tf.cast(real[:, 0], tf.int32), tf.gather_nd(items, real)], axis=1)
-
-
-def _listed(items: tf.Tensor, listed: tf.Tensor) -> tf.Tensor:
-    """Say which of `items` [B, n] int32, none below 0, stand in `listed` [B, E], [B, n] bool."""
-    same = items[:, :, tf.newaxis] == listed[:, tf.newaxis, :]
-    return tf.reduce_any(same, axis=2)

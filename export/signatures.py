@@ -8,8 +8,9 @@ from typing import Any
 
 from export.answering import Answering
 from export.config import RequestConfig
-from export.inputs import TASK_WEIGHTS, USER_ID, RequestReader
-from export.recommender import Candidates, Recommender, width_of
+from export.inputs import TASK_WEIGHTS, USER_ID
+from export.reading import RequestReader
+from export.recommender import Candidates, Ranked, Recommender, width_of
 from export.system import LOWEST, System
 from features.backend import tf
 from interactions.errors import UserError
@@ -65,7 +66,7 @@ def _retrieval(recommender: Recommender, *, width: int) -> dict[str, Any]:
     def retrieve(user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         query = recommender.encode(user_id)
         unseen = recommender.unseen(query)
-        found = recommender.retrieve(query, recommender.embed(query), unseen, k=width)
+        found = recommender.retrieve(query, recommender.seek(query), unseen, k=width)
         return _lists(recommender, found.item, {SCORE: found.score}, width=width)
 
     def embed_user(user_id: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -106,7 +107,8 @@ def _ranking(recommender: Recommender) -> Any:
         usable = there & tf.math.is_finite(retrieval_score)
         score = tf.where(usable, retrieval_score, 0.0)
         items = Candidates(recommender.items.rows(item_id), score)
-        ranked = recommender.rank(recommender.encode(user_id), items)
+        predicted = recommender.predict(recommender.encode(user_id), items)
+        ranked = recommender.order(predicted)
         outputs = {SCORE: ranked.score, **ranked.tasks}
         return {name: tf.where(there, value, LOWEST) for name, value in outputs.items()}
 
@@ -123,8 +125,7 @@ def _ranking(recommender: Recommender) -> Any:
 def _recommend(recommender: Recommender, *, widths: Widths) -> Any:
     def recommend(user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         best = recommender.recommend(user_id, candidates=widths.candidates, k=widths.max_k)
-        columns = {SCORE: best.score, RETRIEVAL_SCORE: best.retrieval_score, **best.tasks}
-        return _lists(recommender, best.item, columns, width=widths.max_k)
+        return _ranked_lists(recommender, best, width=widths.max_k)
 
     return tf.function(recommend, input_signature=[_ids(USER_ID)])
 
@@ -136,18 +137,15 @@ def _request(recommender: Recommender, *, widths: Widths) -> Any:
     )
 
     def recommend(*given: tf.Tensor) -> dict[str, tf.Tensor]:
-        asked = reader.read(given)
-        best, because = answering.answer(asked)
-        columns = {SCORE: best.score, RETRIEVAL_SCORE: best.retrieval_score, **best.tasks}
-        lists = _lists(recommender, best.item, columns, width=widths.max_k)
+        best, because, weights = answering.answer(reader.read(given))
         reasons = _lists(
             recommender, because.item, {BECAUSE_SCORE: because.score}, width=widths.max_k
         )
         return {
-            **lists,
+            **_ranked_lists(recommender, best, width=widths.max_k),
             BECAUSE_ITEM_ID: reasons[ITEM_ID],
             BECAUSE_SCORE: reasons[BECAUSE_SCORE],
-            TASK_WEIGHTS: asked.weights,
+            TASK_WEIGHTS: weights,
         }
 
     return tf.function(recommend, input_signature=[one.spec() for one in reader.all])
@@ -155,6 +153,11 @@ def _request(recommender: Recommender, *, widths: Widths) -> Any:
 
 def _ids(name: str) -> tf.TensorSpec:
     return tf.TensorSpec([None], tf.string, name=name)
+
+
+def _ranked_lists(recommender: Recommender, best: Ranked, *, width: int) -> dict[str, tf.Tensor]:
+    columns = {SCORE: best.score, RETRIEVAL_SCORE: best.retrieval_score, **best.tasks}
+    return _lists(recommender, best.item, columns, width=width)
 
 
 def _lists(

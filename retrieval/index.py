@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -28,8 +29,17 @@ class Found(NamedTuple):
     """[B, k] float32, -1e30 where there is no item."""
 
 
+class Few(NamedTuple):
+    """A few items among which is everything that a filter lets through."""
+
+    known: tf.Tensor
+    """Scalar bool: whether the filter knows such items for every row of its batch."""
+    items: Callable[[], tf.Tensor]
+    """Where it does, computes them: [B, n] int32 rows, ascending, none twice, -1 is none."""
+
+
 class Filter(Protocol):
-    """What requests rule out; both methods say the same, of all items or of some."""
+    """What requests rule out; `mask` and `passes` say the same, of all items or of some."""
 
     def mask(self, scores: tf.Tensor) -> tf.Tensor:
         """Return `scores` [B, padded items] float32 with what is ruled out at NOTHING."""
@@ -37,6 +47,10 @@ class Filter(Protocol):
 
     def passes(self, items: tf.Tensor) -> tf.Tensor:
         """Say which item rows [B, n] int32, none below 0, are not ruled out, [B, n] bool."""
+        ...
+
+    def few(self) -> Few | None:
+        """Say among which few items all are that pass; None where the filter never knows."""
         ...
 
 
@@ -49,6 +63,14 @@ class Index(Protocol):
 
     def search(self, queries: tf.Tensor, *, k: int, rules: Filter | None = None) -> Found:
         """Find the best `k` items that `rules` let through, for queries [B, D] float32."""
+        ...
+
+    def look(self, queries: tf.Tensor) -> tf.Tensor:
+        """Do the part of a search that no rules change, so that several finds can share it."""
+        ...
+
+    def find(self, looked: tf.Tensor, *, k: int, rules: Filter | None = None) -> Found:
+        """Do the rest of a search, given what `look` returned for its queries."""
         ...
 
 
@@ -87,8 +109,23 @@ class ExactIndex(tf.Module):
 
     def search(self, queries: tf.Tensor, *, k: int, rules: Filter | None = None) -> Found:
         """Find the best `k` items that `rules` let through, for queries [B, D] float32."""
-        scores = self.scores(queries)
-        return self.top_k(scores if rules is None else rules.mask(scores), k)
+        return self.find(self.look(queries), k=k, rules=rules)
+
+    def look(self, queries: tf.Tensor) -> tf.Tensor:
+        """Score every item for queries [B, D], [B, padded items]."""
+        return self.scores(queries)
+
+    def find(self, looked: tf.Tensor, *, k: int, rules: Filter | None = None) -> Found:
+        """Find the best `k` items that `rules` let through, given what `look` returned."""
+        few = None if rules is None else rules.few()
+        if rules is None or few is None:
+            return self.top_k(looked if rules is None else rules.mask(looked), k)
+        # where a rule is narrow, to look at what it leaves costs less than to mask all the rest
+        return tf.cond(
+            few.known,
+            lambda: self._top_k_of(looked, few.items(), rules, k),
+            lambda: self.top_k(rules.mask(looked), k),
+        )
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """Score every item for queries [B, D], [B, padded items]; padding scores about -1e30."""
@@ -128,6 +165,29 @@ class ExactIndex(tf.Module):
         block = tf.gather(best_blocks, place // _BLOCK, batch_dims=1)
         item = block * _BLOCK + place % _BLOCK
         return Found(tf.where(score > _LOWEST_REAL, item, -1), score)
+
+    def _top_k_of(self, scores: tf.Tensor, items: tf.Tensor, rules: Filter, k: int) -> Found:
+        """Return the best k of `items` [B, n] int32, as `Few` has them, that pass the rules."""
+        k = min(k, self.items)
+        real = tf.maximum(items, 0)
+        score = tf.gather(scores, real, batch_dims=1)
+        there = (items >= 0) & (score > _LOWEST_REAL) & rules.passes(real)
+        more = [[0, 0], [0, tf.maximum(k - tf.shape(items)[1], 0)]]
+        score = tf.pad(tf.where(there, score, NOTHING), more, constant_values=NOTHING)
+        score, place = tf.math.top_k(score, k)
+        item = tf.gather(tf.pad(items, more, constant_values=-1), place, batch_dims=1)
+        return Found(tf.where(score > _LOWEST_REAL, item, -1), score)
+
+
+def first_of(fews: Sequence[Few | None]) -> Few | None:
+    """Return the first of several that knows its items; None where there is none of them."""
+    some = [few for few in fews if few is not None]
+    if not some:
+        return None
+    first, rest = some[0], first_of(some[1:])
+    if rest is None:
+        return first
+    return Few(first.known | rest.known, lambda: tf.cond(first.known, first.items, rest.items))
 
 
 def best_of(found: Found, passes: tf.Tensor, *, k: int) -> Found:
@@ -180,14 +240,21 @@ class Without(NamedTuple):
 
     def passes(self, items: tf.Tensor) -> tf.Tensor:
         """Say which of `items` [B, n] int32 are none of them, [B, n] bool."""
-        return tf.logical_not(among(items, self.items))
+        # padded by what is above every row
+        seen = tf.cast(self.items, items.dtype).to_tensor(items.dtype.max)
+        return tf.logical_not(listed(items, seen))
+
+    def few(self) -> None:
+        """Know of none: what was seen leaves most."""
 
 
-def among(items: tf.Tensor, listed: tf.RaggedTensor) -> tf.Tensor:
-    """Say which of `items` [B, n] int32 rows stand in `listed` [B, ragged] int32, [B, n] bool."""
-    # padded by what is above every row, so that a sorted list stays sorted
-    beyond = items.dtype.max
-    padded = tf.sort(tf.cast(listed, items.dtype).to_tensor(beyond), axis=1)
-    padded = tf.pad(padded, [[0, 0], [0, 1]], constant_values=beyond)
-    place = tf.searchsorted(padded, items)
-    return tf.gather(padded, place, batch_dims=1) == items
+def listed(items: tf.Tensor, lists: tf.Tensor) -> tf.Tensor:
+    """Say which of `items` [B, n] int32, none below 0, stand in `lists` [B, E], [B, n] bool.
+
+    Lists are in any order and may hold other numbers between.
+    """
+    ordered = tf.sort(lists, axis=1)
+    # what is above all of a list finds a place too
+    ordered = tf.pad(ordered, [[0, 0], [0, 1]], constant_values=items.dtype.max)
+    place = tf.searchsorted(ordered, items)
+    return tf.gather(ordered, place, batch_dims=1) == items

@@ -92,6 +92,14 @@ class ScannIndex(tf.Module):
         """Say whether the top k is always the true one."""
         return False
 
+    def look(self, queries: tf.Tensor) -> tf.Tensor:
+        """Return the queries: rules change how many items are enough."""
+        return queries
+
+    def find(self, looked: tf.Tensor, *, k: int, rules: Filter | None = None) -> Found:
+        """As `search`, for the queries that `look` returned."""
+        return self.search(looked, k=k, rules=rules)
+
     def search(
         self,
         queries: tf.Tensor,

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import grpc
 import numpy as np
 import pytest
 
 from export.config import RequestConfig
 from export.identifiers import Identifiers
 from export.inputs import request_inputs
+from export.reading import RequestReader
 from export.recommender import Recommender
 from export.saved_model import save_model
 from export.signatures import Widths, signatures
@@ -18,9 +20,11 @@ from features.entities import EntityEncoders
 from interactions.config import FeatureConfig
 from interactions.errors import UserError
 from retrieval.repeats import RepeatBonus
+from serving.errors import ServingError
+from serving.loading import load_model
 
 MAX_K, CANDIDATES = 8, 12
-WIDTHS = RequestConfig(exclude=20, allow=6, values=3, pool=10)
+WIDTHS = RequestConfig(exclude=40, allow=6, values=3, pool=10)
 CATEGORY = FeatureConfig(name="category", kind="categories", filterable=True)
 PRICE = FeatureConfig(name="price", kind="numeric", filterable=True)
 USERS = ["user 1 é", "user 7 é", "user 55 é", "nobody"]
@@ -73,7 +77,7 @@ def saved(system, folder):
         tensors = {one.name: tf.constant(values[one.name], one.dtype) for one in inputs}
         return {k: v.numpy() for k, v in model.signatures["recommend"](**tensors).items()}
 
-    ask.model = model
+    ask.model, ask.folder = model, folder / "model"
     return ask
 
 
@@ -131,6 +135,26 @@ def test_excluded_items_never_come_back_and_others_take_their_places(ask, silent
     for names, gone, before in zip(lists(found), out, lists(silent), strict=True):
         assert not set(names) & set(gone)
         assert set(before) - set(gone) <= set(names)
+
+
+def test_an_exclude_list_of_every_item_leaves_nothing(ask, system, silent):
+    found = ask(USERS[:2], exclude=[system.log.item_ids, []])
+    assert lists(found) == [[], lists(silent)[1]]
+
+
+def test_a_server_refuses_a_history_that_is_wider_than_the_model_s(ask, system):
+    """Our client sends the latest events of a longer one."""
+    served = load_model(ask.folder, name="recommender", version=1)
+    plan = served.plan("recommend")
+    inputs = {one.name: one.blanks(1) for one in request_inputs(system, widths=WIDTHS)}
+    wide = {"history": np.full((1, 10_000), "item-3"), "history_time": np.ones((1, 10_000), int)}
+    runner = served.runner(plan, plan.outputs)
+    assert runner.run(inputs)["count"] == [0]  # k is 0
+    with pytest.raises(ServingError) as refused:
+        runner.run(
+            inputs | {name: values.astype(inputs[name].dtype) for name, values in wide.items()}
+        )
+    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_an_allow_list_is_all_that_comes(ask, system, silent):
@@ -331,3 +355,30 @@ def test_what_repeats_comes_first_and_obeys_the_rules_too(system, tmp_path, monk
     assert first(twice, 2) == [said[0], said[1]]  # the one chosen more often before the other
     assert first(without, 1) == [said[1]]
     assert said[0] not in lists(without)[0]
+
+
+def test_the_one_question_hears_every_input(system, tmp_path):
+    """A wish that it did not hear would be lost."""
+    recommender = Recommender(
+        system,
+        users=Identifiers(system.log.user_ids, file=tmp_path / "user_ids.txt"),
+        items=Identifiers(system.log.item_ids, file=tmp_path / "item_ids.txt"),
+    )
+    reader = RequestReader(recommender, widths=WIDTHS)
+
+    def wishes(**said):
+        """Whether anything is heard where only the last place of the last row says it."""
+        values = {one.name: one.blanks(3) for one in reader.all}
+        values["user_id"][:], values["k"][:] = USERS[0], 5
+        for name, value in said.items():
+            values[name].reshape(-1)[-1] = value
+        return bool(reader.read([tf.constant(values[o.name], o.dtype) for o in reader.all]).wishes)
+
+    assert not wishes()
+    assert not wishes(history_time=7)  # a time without its item
+    for one in reader.all:
+        if one.name in ("user_id", "k", "history_time"):
+            continue
+        assert wishes(**{one.name: "x" if one.dtype == tf.string else 1}), one.name
+        if one.dtype == tf.float32:
+            assert not wishes(**{one.name: np.nan}), one.name

@@ -16,8 +16,8 @@ from export.answering import Answering
 from export.attributes import Attributes, NoneOf, OneOf, Within
 from export.config import RequestConfig
 from export.filterable import CategoryColumn, FilterableColumns, NumberColumn
-from export.inputs import Asked, Variety
-from export.recommender import Candidates, Query, Ranked
+from export.reading import Asked, Variety
+from export.recommender import Candidates, Predicted, Query, Ranked, Sought
 from export.rules import Allowed, Excluded, Together
 from export.user_state import Past
 from features.backend import tf
@@ -51,6 +51,7 @@ class Catalogue:
     def __init__(self, rng, *, items, candidates):
         self.rng, self.items, self.candidates = rng, items, candidates
         vectors = rng.standard_normal((items, DIM)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         self.vectors = vectors
         self.score = rng.standard_normal(items).astype(np.float32)
         self.values = {
@@ -74,16 +75,27 @@ class Catalogue:
 
     # what Answering asks of a recommender
 
-    def embed(self, query):
-        return query.retriever_context["vector"]
+    def seek(self, query):
+        vectors = query.retriever_context["vector"]
+        return Sought(vectors, self.index.look(vectors))
 
-    def retrieve(self, query, vectors, rules, *, k):
-        found = self.index.search(vectors, k=k, rules=rules)
+    def unseen(self, query):
+        return Without(query.ranker_context["unseen"])
+
+    def retrieve(self, query, sought, rules, *, k):
+        found = self.index.find(sought.looked, k=k, rules=rules)
         return Candidates(found.item, tf.where(found.item >= 0, found.score, 0.0))
 
-    def rank(self, query, found, weights):
-        score = tf.gather(tf.constant(self.score), tf.maximum(found.item, 0))
-        return Ranked(found.item, score, found.score, {"retrieval": score})
+    def predict(self, query, found):
+        score = {"retrieval": tf.gather(tf.constant(self.score), tf.maximum(found.item, 0))}
+        return Predicted(found, score, score)
+
+    def order(self, predicted, weights=None):
+        found, score = predicted.candidates, predicted.raw["retrieval"]
+        return Ranked(found.item, score, found.score, predicted.shown)
+
+    def own_weights(self):
+        return tf.ones([1])
 
     def item_vectors(self, rows):
         return self.index.gather(tf.maximum(rows, 0))[:, :, :-1]
@@ -169,7 +181,9 @@ def batch_of(catalogue, vectors, wishes):
         )
     )
     width = catalogue.items + 1
+    unseen = tf.ragged.constant([w.seen for w in wishes], tf.int32, ragged_rank=1)
     return Asked(
+        wishes=tf.constant(True),
         query=Query(
             users=tf.fill([size], -1),
             time=tf.zeros([size], tf.int64),
@@ -179,11 +193,11 @@ def batch_of(catalogue, vectors, wishes):
                 tf.constant([len(one) for one in past]),
             ),
             retriever_context={"vector": tf.constant(vectors)},
-            ranker_context={},
+            ranker_context={"unseen": unseen},
         ),
-        rules=Together(
+        rules=lambda: Together(
             (
-                Without(tf.ragged.constant([w.seen for w in wishes], tf.int32, ragged_rank=1)),
+                Without(unseen),
                 Excluded(rows([w.exclude for w in wishes], width)),
                 Allowed(
                     rows([w.allow or [] for w in wishes], width),
@@ -192,14 +206,14 @@ def batch_of(catalogue, vectors, wishes):
                 Attributes(tuple(rules)),
             )
         ),
-        variety=Variety(
+        variety=lambda: Variety(
             tf.constant([w.strength for w in wishes], tf.float32),
             {
                 name: tf.constant([w.at_most.get(name, 0) for w in wishes])
                 for name in catalogue.columns.categories
             },
         ),
-        weights=tf.ones([size, 1]),
+        weights=lambda: tf.ones([size, 1]),
         k=tf.constant([w.k for w in wishes]),
         explain=tf.constant([bool(w.history) for w in wishes]),
     )
@@ -290,7 +304,7 @@ def test_a_filter_says_the_same_of_all_items_and_of_some(seed):
     rng = np.random.default_rng(seed)
     catalogue = Catalogue(rng, items=40, candidates=12)
     wishes = [random_wish(rng, 40) for _ in range(3)]
-    rules = batch_of(catalogue, np.zeros((3, DIM + 1), np.float32), wishes).rules
+    rules = batch_of(catalogue, np.zeros((3, DIM + 1), np.float32), wishes).rules()
     masked = rules.mask(tf.zeros([3, catalogue.index.padded])).numpy()[:, :40] == 0
     everything = tf.tile(tf.range(40)[tf.newaxis], [3, 1])
     np.testing.assert_array_equal(rules.passes(everything), masked)
@@ -303,7 +317,7 @@ def test_explanations_name_the_closest_item_of_the_history():
     catalogue = Catalogue(rng, items=30, candidates=20)
     vectors = rng.standard_normal((2, DIM + 1)).astype(np.float32)
     wishes = [Wish(k=5, history=[4, 9, 11]), Wish(k=5)]
-    best, because = answered(catalogue, vectors, wishes)
+    best, because, _ = answered(catalogue, vectors, wishes)
     for item, reason, cosine in zip(
         best.item[0].numpy(), because.item[0].numpy(), because.score[0].numpy(), strict=True
     ):

@@ -1,8 +1,10 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
 from features.backend import tf
-from retrieval.index import ExactIndex, among, exclude
+from retrieval.index import ExactIndex, Few, Without, exclude, first_of, listed
 
 
 @pytest.mark.parametrize("items", [3, 32, 33, 200])
@@ -62,26 +64,62 @@ def test_items_that_are_not_offered_are_never_found_but_keep_their_embedding():
     np.testing.assert_array_equal(index.gather(tf.range(70)), embeddings + 1)
 
 
+class Only(NamedTuple):
+    """Lets some items of each query through, and knows that they are few."""
+
+    items: tf.Tensor
+
+    def mask(self, scores):
+        raise AssertionError("whoever knows a few items need not look at all")
+
+    def passes(self, items):
+        return listed(items, self.items)
+
+    def few(self):
+        return Few(tf.constant(True), lambda: self.items)
+
+
 def test_rules_are_applied_before_the_best_are_taken():
     index = ExactIndex(np.arange(10, dtype=np.float32).reshape(5, 2))
-    gone = tf.ragged.constant([[4, 1], [0]])
-
-    class Rules:
-        def mask(self, scores):
-            return exclude(scores, gone)
-
-        def passes(self, items):
-            return ~among(items, gone)
-
-    found = index.search(tf.ones([2, 2]), k=3, rules=Rules())
+    gone = tf.ragged.constant([[4, 1], [0]], dtype=tf.int32)
+    found = index.search(tf.ones([2, 2]), k=3, rules=Without(gone))
     assert found.item.numpy().tolist() == [[3, 2, 0], [4, 3, 2]]
 
 
-def test_among_finds_listed_rows_in_any_order():
+@pytest.mark.parametrize("k", [1, 3, 5, 9])
+def test_a_few_items_are_searched_as_all_are(k):
+    embeddings = np.repeat(np.random.default_rng(2).normal(size=(100, 4)), 2, axis=0)
+    index = ExactIndex(embeddings.astype(np.float32), offered=np.arange(200) != 6)
+    queries = tf.constant(np.random.default_rng(3).normal(size=(3, 4)), tf.float32)
+    some = [[2, 3, 6, 7, 150], [-1, -1, -1, 4, 5], [-1] * 5]
+    found = index.search(queries, k=k, rules=Only(tf.constant(some)))
+    others = tf.ragged.constant([sorted({*range(200)} - {*row}) for row in some], dtype=tf.int32)
+    expected = index.search(queries, k=k, rules=Without(others))
+    np.testing.assert_array_equal(found.item, expected.item)
+    real = expected.item.numpy() >= 0
+    np.testing.assert_array_equal(found.score.numpy()[real], expected.score.numpy()[real])
+
+
+def test_listed_finds_rows_of_lists_in_any_order():
     items = tf.constant([[3, 0, 9], [3, 0, 9], [3, 0, 9]])
-    listed = tf.ragged.constant([[9, 1, 3], [], [0]], dtype=tf.int32)
-    assert among(items, listed).numpy().tolist() == [
+    lists = tf.constant([[9, 1, 3], [-1, -1, -1], [0, 0, -1]])
+    assert listed(items, lists).numpy().tolist() == [
         [True, False, True],
         [False, False, False],
         [False, True, False],
     ]
+
+
+def test_the_first_filter_that_knows_a_few_items_names_them():
+    def few(known, item):
+        return Few(tf.constant(known), lambda: tf.constant([[item]]))
+
+    assert first_of([None, None]) is None
+    for known, item in (((True, True), 1), ((False, True), 2), ((True, False), 1)):
+        found = first_of([None, few(known[0], 1), None, few(known[1], 2)])
+        assert found is not None
+        assert bool(found.known)
+        assert found.items().numpy().tolist() == [[item]]
+    none = first_of([few(False, 1), few(False, 2)])
+    assert none is not None
+    assert not bool(none.known)

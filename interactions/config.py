@@ -104,7 +104,7 @@ class TaskConfig(Config):
     """One thing to be predicted of a (user, item) pair, and its weight in the ranking loss."""
 
     weight: float = Field(default=1.0, ge=0.0)
-    """How much it matters beside the others: each loss counts in units of what it is at first."""
+    """How much it matters beside the others: losses are brought to one scale before."""
     kind: Literal["retrieval", "regression", "binary"] = "retrieval"
     column: str | None = None
     """The label's column, or for a binary task a condition on one, e.g. `quantity > 1`."""

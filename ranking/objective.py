@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scipy.stats import entropy
-
 from features.backend import tf
 from interactions.config import TaskConfig
 from ranking.heads import Outputs
@@ -15,23 +13,24 @@ from ranking.loss import choice_loss, log_losses, squared_errors
 from ranking.model import Ranker
 from ranking.selection import doubly_robust, inverse_propensity, observed_mean
 
-_LEAST_LOSS = 1e-3
+_LEAST_CURVATURE = 1e-3
 """Of labels that are nearly all alike, so that their loss does not count without bounds."""
 
 
 class Objective:
     """The losses of a ranker's tasks: retrieval on candidate lists, the others on exposures."""
 
-    def __init__(self, ranker: Ranker, *, choice: float) -> None:
-        """Weigh the losses of a `ranker` whose retrieval task begins with the loss `choice`."""
+    def __init__(self, ranker: Ranker) -> None:
+        """Weigh the losses of a `ranker`."""
         self._ranker = ranker
         self.weights = {
-            name: task.weight / _first_loss(task, ranker.inputs.label_mean.get(name), choice)
+            name: task.weight / _curvature(task, ranker.inputs.label_mean.get(name))
             for name, task in ranker.tasks.items()
         }
-        """By task, what its loss counts: the config's weight, over the loss of who knows only how
-        the labels are distributed. So weights say how much a task matters, whatever the scale of
-        its loss: the log loss of a rare event is a hundredth of that of a choice among many."""
+        """By task, what its loss counts: the config's weight, over the curvature of the loss by the
+        task's own output while nothing but the labels' distribution is known. So equal weights draw
+        all outputs as fast to where they are best, as Newton's method would, whatever the scale of
+        the losses: left as it is, that of a choice among many outweighs that of a rare event."""
 
     def __call__(self, batch: Mapping[str, Any], seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Return the loss of each task on a batch of `ranking.batches`, a scalar each."""
@@ -100,12 +99,17 @@ class Objective:
         return tf.sigmoid(prediction) if config.kind == "binary" else prediction
 
 
-def _first_loss(task: TaskConfig, rate: float | None, choice: float) -> float:
+def _curvature(task: TaskConfig, rate: float | None) -> float:
+    """The mean second derivative of the loss by the task's output, at a constant prediction.
+
+    Of a squared error, in units of the variance, 2; of the log loss of a label of the given rate
+    the label's variance; of a choice the sum of those of the candidates, 1 where they are many.
+    """
     if task.kind == "regression":
-        return 1.0  # squared errors are in units of the labels' variance
+        return 2.0
     if task.kind == "retrieval" or rate is None:
-        return max(choice, _LEAST_LOSS)
-    return max(float(entropy([rate, 1 - rate])), _LEAST_LOSS)
+        return 1.0
+    return max(rate * (1 - rate), _LEAST_CURVATURE)
 
 
 def _only_gradient(loss: tf.Tensor) -> tf.Tensor:

@@ -70,9 +70,9 @@ def fit_ranker(
         raise UserError("the ranking window holds no chosen event; make split.ranking larger")
     tf.keras.utils.set_random_seed(seed)
     ranker = Ranker(inputs, config, training.past.copy())
-    choice = start_from(ranker, training)
+    start_from(ranker, training)
     scorer = Scorer(ranker, histories=histories, context=context)
-    objective = Objective(ranker, choice=choice)
+    objective = Objective(ranker)
     batches = Batches(training, scorer, config=config, seed=seed)
     balance = balance_of(
         config,
@@ -151,23 +151,17 @@ def restore_ranker(
     return ranker
 
 
-def start_from(ranker: Ranker, examples: Examples) -> float:
-    """Let a new ranker begin as the best one that knows only retrieval score and label factors.
-
-    Returns the loss that its retrieval task then has.
-    """
-    scale, loss = retrieval_scale(examples.candidates)
-    ranker.start_from_retrieval(scale)
+def start_from(ranker: Ranker, examples: Examples) -> None:
+    """Let a new ranker begin as the best one that knows only retrieval score and label factors."""
+    ranker.start_from_retrieval(retrieval_scale(examples.candidates))
     ranker.start_from_factors()
     for task in ranker.heads.corrected:
         labels = examples.exposures.labels[task]
         ranker.heads.start_observed(task, 1 - float(np.isnan(labels).mean()) if len(labels) else 0)
-    return loss
 
 
-def retrieval_scale(candidates: Candidates) -> tuple[float, float]:
-    """Return the factor by which standardised retrieval scores make the likeliest logits, and the
-    mean loss of these.
+def retrieval_scale(candidates: Candidates) -> float:
+    """Return the factor by which standardised retrieval scores make the likeliest logits.
 
     It maximises the likelihood of the chosen items under the weighted softmax of `choice_loss`, so
     that a new ranker starts as the best ranker there is that knows the retrieval score alone.
@@ -180,8 +174,7 @@ def retrieval_scale(candidates: Candidates) -> tuple[float, float]:
         total = logsumexp(np.where(there, logits, -np.inf), axis=1)
         return float((total - scale * (candidates.retrieval_score * chosen).sum(axis=1)).mean())
 
-    found = minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded")
-    return float(found.x), float(found.fun)
+    return float(minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded").x)
 
 
 class _Validation:

@@ -183,7 +183,7 @@ def training_ratio(given: World, config: RankingConfig, *, rounds: int) -> Ratio
     ranker = given.ranker(config)
     scorer = given.scorer(ranker)
     batches = Batches(given.examples, scorer, config=config, seed=0)
-    objective, weights = Objective(ranker, choice=1.0), ranker.trainable_variables
+    objective, weights = Objective(ranker), ranker.trainable_variables
     optimizer = adam(weights, config=config.schedule, steps=10_000)
 
     @tf.function(reduce_retracing=True)

@@ -5,7 +5,6 @@ import pytest
 
 from features.backend import tf
 from ranking.objective import Objective
-from ranking.training import retrieval_scale
 
 TASKS = ("retrieval", "rating", "purchase")
 
@@ -25,7 +24,7 @@ def test_each_tasks_loss_weight_and_gradient_norm_is_shown(world, tmp_path, bala
     folder = tmp_path / "ranker"
     ranker, _ = world.fit(folder, ranking={"balance": balance}, steps=40)
     found = shown(folder)
-    objective = Objective(ranker, choice=retrieval_scale(world.examples.candidates)[1])
+    objective = Objective(ranker)
     given = np.array([[objective.weights[task]] for task in TASKS])
     # every 20 steps, and the mean of each of the rounds
     for prefix, count in (("ranker", 2), ("ranker/round", 10)):

@@ -10,8 +10,9 @@ from interactions.config import TaskConfig
 from interactions.errors import UserError
 from ranking.calibration import Affine
 from ranking.inputs import Request
+from ranking.loss import log_losses, squared_errors
 from ranking.scoring import Scorer, readable
-from ranking.training import restore_ranker, retrieval_scale
+from ranking.training import restore_ranker
 from tandem.config import TandemConfig
 
 
@@ -42,17 +43,25 @@ def test_each_task_logs_its_own_loss_and_all_make_the_total(fitted):
     assert ranker.trainable_variables
 
 
-def test_a_loss_counts_in_units_of_what_it_is_at_first(world, fitted):
-    """Of who knows how the labels are distributed, every task adds its own weight to the total."""
+def test_losses_are_brought_to_one_curvature(fitted):
+    """At a constant prediction the second derivative of a weighted loss is the config's weight."""
     ranker, progression = fitted
     weights = {task: progression.history[0][f"weight/{task}"] for task in ranker.tasks}
-    assert weights["rating"] == pytest.approx(ranker.tasks["rating"].weight)
-    rate = ranker.inputs.label_mean["purchase"]
-    constant = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
-    assert weights["purchase"] * constant == pytest.approx(ranker.tasks["purchase"].weight)
-    choice = retrieval_scale(world.examples.candidates)[1]
-    assert 0 < choice < np.log(1 + np.exp(world.examples.candidates.log_weight).sum(axis=1)).max()
-    assert weights["retrieval"] * choice == pytest.approx(ranker.tasks["retrieval"].weight)
+    rate, rng = ranker.inputs.label_mean["purchase"], np.random.default_rng(0)
+    standard = rng.normal(size=20_000)
+    bought = (rng.random(20_000) < rate).astype(float)
+    step = 0.01
+    for task, start, loss in (
+        ("rating", 0.0, lambda x: squared_errors(x, tf.constant(standard), std=1.0)),
+        ("purchase", np.log(rate / (1 - rate)), lambda x: log_losses(x, tf.constant(bought))),
+    ):
+        below, here, above = (
+            loss(tf.fill([20_000], tf.constant(start + x, tf.float64))).numpy().mean()
+            for x in (-step, 0.0, step)
+        )
+        curvature = (below - 2 * here + above) / step**2
+        assert weights[task] * curvature == pytest.approx(ranker.tasks[task].weight, rel=0.01)
+    assert weights["retrieval"] == pytest.approx(ranker.tasks["retrieval"].weight)
 
 
 def test_the_same_seed_gives_the_same_ranker_and_another_does_not(world, fitted, tmp_path):

@@ -38,12 +38,16 @@ class EntityTable(tf.Module):
         self, rows: tf.Tensor, names: Collection[str] | None = None
     ) -> dict[str, tf.Tensor]:
         """Gather features of `rows` (int32, any shape; -1 is the unknown row), all or by name."""
-        rows = tf.where(rows < 0, self.rows, rows)
+        known = self.known(rows)
         return {
-            key: tf.gather(column, rows)
+            key: tf.gather(column, known)
             for key, column in self._columns.items()
             if names is None or key in names
         }
+
+    def known(self, rows: tf.Tensor) -> tf.Tensor:
+        """Name the unknown row, -1 in `rows` (int32, any shape), by its place, the last."""
+        return tf.where(rows < 0, self.rows, rows)
 
 
 class FeatureEmbedding(tf.keras.layers.Layer):

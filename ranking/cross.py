@@ -55,15 +55,22 @@ def chosen_together(
 def _looked_up(
     candidates: tf.Tensor, near: tf.Tensor, weight: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """By a table of the distinct (query, item) pairs: H * M + C steps per query."""
-    query = tf.range(tf.shape(near)[0], dtype=tf.int64)[:, tf.newaxis] * 2**32
-    pairs = [tf.reshape(query + tf.cast(rows, tf.int64), [-1]) for rows in (near, candidates)]
-    distinct, place = tf.unique(tf.concat(pairs, axis=0))
-    split, weight = tf.size(near), tf.reshape(weight, [-1])
-    wanted = tf.reshape(place[split:], tf.shape(candidates))
-    total = tf.math.unsorted_segment_sum(weight, place[:split], tf.size(distinct))
-    most = tf.math.unsorted_segment_max(weight, place[:split], tf.size(distinct))
-    # a pair that is nobody's neighbour has the lowest number there is as its maximum
+    """By search among each query's candidates in order: H * M binary searches per query.
+
+    A table of the distinct (query, item) pairs gives the same at four times the time.
+    """
+    batch, width = tf.shape(candidates)[0], tf.shape(candidates)[1]
+    ordered = tf.sort(candidates, axis=1)
+    first = width * tf.range(batch)[:, tf.newaxis]
+    place = tf.minimum(tf.searchsorted(ordered, near), width - 1)
+    found = tf.where(tf.gather(ordered, place, batch_dims=1) == near, weight, 0.0)
+    # [B, H * M] -> [B * C], by the place that the candidate has in order
+    to = tf.reshape(place + first, [-1]), batch * width
+    total = tf.math.unsorted_segment_sum(tf.reshape(found, [-1]), *to)
+    most = tf.math.unsorted_segment_max(tf.reshape(found, [-1]), *to)
+    # a candidate that stands there twice is found where it stands first
+    wanted = tf.searchsorted(ordered, candidates) + first
+    # a place that nothing came to has the lowest number there is as its maximum
     return tf.gather(total, wanted), tf.maximum(tf.gather(most, wanted), 0.0)
 
 

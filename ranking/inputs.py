@@ -53,3 +53,13 @@ class Request:
     """[B, C] float32, standardised."""
     about: Mapping[str, tf.Tensor] | None = None
     """What is known of the users, by feature, encoded; the table's where left out."""
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """What the ranker makes of a request's items."""
+
+    candidates: tf.Tensor
+    """[B, C, D] float32."""
+    history: tf.Tensor
+    """[B, H, D] float32."""

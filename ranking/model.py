@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from features.backend import tf
+from features.distinct import distinct
 from features.encoders import FeatureSpec
 from features.layers import EntityTable, FeatureEmbedding
 from ranking import cross
@@ -16,7 +17,7 @@ from ranking.config import RankingConfig
 from ranking.experts import experts_of
 from ranking.heads import Heads, Outputs
 from ranking.history import HistoryItems, history_of
-from ranking.inputs import RETRIEVAL, RankerInputs, Request
+from ranking.inputs import RETRIEVAL, ItemVectors, RankerInputs, Request
 from ranking.interaction import interaction_of
 from ranking.past import Past
 from ranking.sides import Sides
@@ -71,7 +72,15 @@ class Ranker(tf.Module):
         `item_vectors` are those of `vectors_of_items`, where somebody keeps them; they are made of
         the items' features where left out.
         """
-        outputs = self.outputs(request, item_vectors=item_vectors)
+        request = _trimmed(request)
+        if item_vectors is None:
+            (vectors,) = self._vectors([request], None)
+        else:
+            vectors = ItemVectors(
+                tf.gather(item_vectors, self._items.known(request.candidates)),
+                tf.gather(item_vectors, self._items.known(request.history)),
+            )
+        outputs = self._outputs(request, vectors, None)
         predictions = dict(outputs.predictions)
         for task, calibrator in self._calibration.by_task.items():
             value = predictions[task]
@@ -82,33 +91,37 @@ class Ranker(tf.Module):
                 predictions[task] = calibrator(value)
         return predictions
 
-    def outputs(
-        self,
-        request: Request,
-        seed: tf.Tensor | None = None,
-        *,
-        item_vectors: tf.Variable | None = None,
-    ) -> Outputs:
+    def outputs(self, requests: Sequence[Request], seed: tf.Tensor | None = None) -> list[Outputs]:
         """Predict as the ranker learns to, nothing calibrated; `seed` [2] int32 turns dropout on.
 
-        `item_vectors` as in a call.
+        An item is embedded once for all `requests`.
         """
-        request = replace(request, history=_trimmed(request.history))
-        if item_vectors is None:
-            vectors, past_vectors = self._vectors(request, seed)
-        else:
-            vectors, past_vectors = (
-                tf.gather(item_vectors, tf.where(rows < 0, self._items.rows, rows))
-                for rows in (request.candidates, request.history)
+        requests = [_trimmed(request) for request in requests]
+        return [
+            self._outputs(
+                request, vectors, None if seed is None else seed + tf.constant([place, 0])
             )
+            for place, (request, vectors) in enumerate(
+                zip(requests, self._vectors(requests, seed), strict=True)
+            )
+        ]
+
+    def _outputs(self, request: Request, vectors: ItemVectors, seed: tf.Tensor | None) -> Outputs:
         mask = tf.cast(request.history >= 0, tf.float32)
-        history = HistoryItems(past_vectors, mask)
+        history = HistoryItems(vectors.history, mask)
         mean = history.mean()
         expected = self.expected(request.users, request.candidates)
-        numbers = self._numbers(request, mask, vectors, mean, expected)
+        numbers = self._numbers(request, mask, vectors.candidates, mean, expected)
         sides = Sides(
             self._query(request, mean, mask, seed),
-            tf.concat([vectors, self._history(history, vectors, seed), numbers.candidate], axis=-1),
+            tf.concat(
+                [
+                    vectors.candidates,
+                    self._history(history, vectors.candidates, seed),
+                    numbers.candidate,
+                ],
+                axis=-1,
+            ),
         )
         hidden = self._experts(self._interaction(sides), seed)
         return replace(self.heads(hidden, numbers), expected=expected)
@@ -156,19 +169,18 @@ class Ranker(tf.Module):
             if self.tasks[task].kind == "regression":
                 self.heads.start_linear(task, place, 1.0)
 
-    def _vectors(self, request: Request, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Vectors of the candidates [B, C, D] and of the history [B, H, D].
-
-        Each distinct item is computed once: a batch's lists and histories share most of theirs.
-        """
-        both = [tf.reshape(rows, [-1]) for rows in (request.candidates, request.history)]
-        distinct, place = tf.unique(tf.concat(both, axis=0))
-        vectors = self._embedded(distinct, seed)
-        split = tf.size(request.candidates)
-        return (
-            tf.gather(vectors, tf.reshape(place[:split], tf.shape(request.candidates))),
-            tf.gather(vectors, tf.reshape(place[split:], tf.shape(request.history))),
-        )
+    def _vectors(self, requests: Sequence[Request], seed: tf.Tensor | None) -> list[ItemVectors]:
+        """Embed each distinct item of `requests` once: lists and histories share most of theirs."""
+        asked = [rows for request in requests for rows in (request.candidates, request.history)]
+        every = self._items.known(tf.concat([tf.reshape(rows, [-1]) for rows in asked], axis=0))
+        items, place = distinct(every, size=self._items.rows + 1)
+        vectors = self._embedded(items, seed)
+        places = tf.split(place, tf.stack([tf.size(rows) for rows in asked]), num=len(asked))
+        found = [
+            tf.gather(vectors, tf.reshape(own, tf.shape(rows)))
+            for own, rows in zip(places, asked, strict=True)
+        ]
+        return [ItemVectors(*pair) for pair in zip(found[::2], found[1::2], strict=True)]
 
     def _embedded(self, rows: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         """Vectors of item rows, [n] int32 to [n, D]."""
@@ -233,13 +245,15 @@ class Ranker(tf.Module):
             for spec in self.inputs.context
         }
         nothing = tf.fill([1, self.config.history], -1)
-        self.outputs(Request(tf.constant([-1]), nothing, context, nothing[:, :1], tf.zeros([1, 1])))
+        unknown = tf.constant([-1])
+        self.outputs([Request(unknown, nothing, context, nothing[:, :1], tf.zeros([1, 1]))])
 
 
-def _trimmed(history: tf.Tensor) -> tf.Tensor:
-    """Leave out the columns of [B, H] in which no history has an item, all but the first."""
-    longest = tf.reduce_max(tf.reduce_sum(tf.cast(history >= 0, tf.int32), axis=1))
-    return history[:, : tf.maximum(longest, 1)]
+def _trimmed(request: Request) -> Request:
+    """Leave out the columns in which no history has an item, all but the first."""
+    there = tf.cast(request.history >= 0, tf.int32)
+    longest = tf.maximum(tf.reduce_max(tf.reduce_sum(there, axis=1)), 1)
+    return replace(request, history=request.history[:, :longest])
 
 
 def _latest(history: tf.Tensor, mask: tf.Tensor, length: int) -> tf.Tensor:

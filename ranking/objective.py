@@ -34,26 +34,21 @@ class Objective:
 
     def __call__(self, batch: Mapping[str, Any], seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Return the loss of each task on a batch of `ranking.batches`, a scalar each."""
-        chosen = batch["choices"]
-        outputs = self._ranker.outputs(_request(chosen), seed)
+        chosen, shown = batch["choices"], batch["exposures"]
+        others = [task for task in self._ranker.tasks if task != RETRIEVAL]
+        of_lists, *of_pages = self._ranker.outputs(
+            [_request(chosen), *([_request(shown)] if others else [])], seed
+        )
         losses = {
             RETRIEVAL: choice_loss(
-                outputs.predictions[RETRIEVAL],
+                of_lists.predictions[RETRIEVAL],
                 label=chosen["label"],
                 there=chosen["items"] >= 0,
                 log_weight=chosen["log_weight"],
                 weight=chosen["weight"],
             )
         }
-        others = [task for task in self._ranker.tasks if task != RETRIEVAL]
-        if others:
-            shown = batch["exposures"]
-            outputs = self._ranker.outputs(
-                _request(shown), None if seed is None else seed + tf.constant([1, 0])
-            )
-            for task in others:
-                losses[task] = self._observed(task, outputs, shown)
-        return losses
+        return losses | {task: self._observed(task, of_pages[0], shown) for task in others}
 
     def total(self, losses: Mapping[str, tf.Tensor | float]) -> tf.Tensor:
         """Sum the losses by the tasks' weights."""

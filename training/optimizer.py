@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from features.backend import tf
+from features.distinct import distinct
 from training.config import ScheduleConfig
 from training.schedule import WarmupDecay
 
@@ -131,7 +132,9 @@ def _summed(gradient: Gradient) -> Gradient:
     """Add up what falls on the same row, without which the norm of a sparse gradient is wrong."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
-    rows, place = tf.unique(gradient.indices)
+    # the shape of a variable's gradient is a constant, unlike how many rows there are in it
+    shape = tf.get_static_value(gradient.dense_shape)
+    rows, place = distinct(gradient.indices, size=None if shape is None else int(shape[0]))
     values = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from interactions.queries import Queries
 from interactions.split import RANKING, RETRIEVAL
 from ranking.batches import Batches, Examples
 from ranking.config import RankingConfig
-from ranking.model import Ranker, RankerInputs, Request
+from ranking.inputs import ItemVectors, RankerInputs, Request
+from ranking.model import Ranker
 from ranking.objective import Objective
 from ranking.scoring import Scorer
 from tandem.data import ITEM_ID, USER_ID, Data, Encoded, encode
@@ -108,10 +109,15 @@ def world(name: str, folder: Path, *, seed: int) -> World:
 def scoring_ratio(
     given: World, config: RankingConfig, *, queries: int, rounds: int, name: str, bar: str
 ) -> Ratio:
-    """Compare a call for `queries` x 200 candidates with its matrix products alone."""
+    """Compare a call for `queries` x 200 candidates with its matrix products alone.
+
+    As served: the items' vectors are those that the bundle keeps.
+    """
     ranker = given.ranker(config)
+    kept = tf.Variable(ranker.vectors_of_items(), trainable=False)
     feeds = _request(given, ranker, queries=queries)
-    call = tf.compat.v1.wrap_function(_call(ranker), [_spec(value) for value in feeds])
+    scored = _call(ranker, item_vectors=kept)
+    call = tf.compat.v1.wrap_function(scored, [_spec(value) for value in feeds])
     products = [
         operation
         for operation in call.graph.get_operations()
@@ -130,7 +136,7 @@ def scoring_ratio(
             for operation, pair in zip(products, operands, strict=True)
         ]
 
-    whole = tf.function(_call(ranker))
+    whole = tf.function(scored)
     taken = medians({"whole": lambda: whole(*feeds), "alone": lambda: alone(operands)}, rounds)
     return Ratio(f"{name}, {queries} x {CANDIDATES}", taken["whole"], taken["alone"], bar)
 
@@ -138,14 +144,14 @@ def scoring_ratio(
 class _Unshared(Ranker):
     """Embeds an item wherever it stands: the user side of each query is computed for itself."""
 
-    def _vectors(self, request: Request, seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    def _vectors(self, requests: Sequence[Request], seed: tf.Tensor | None) -> list[ItemVectors]:
         """As the ranker's, which embeds each distinct item of all queries once."""
 
         def vectors(rows: tf.Tensor) -> tf.Tensor:
             shape = tf.concat([tf.shape(rows), [self.config.embedding_dim]], axis=0)
             return tf.reshape(self._embedded(tf.reshape(rows, [-1]), seed), shape)
 
-        return vectors(request.candidates), vectors(request.history)
+        return [ItemVectors(vectors(one.candidates), vectors(one.history)) for one in requests]
 
 
 def sharing_ratios(
@@ -251,13 +257,16 @@ def _request(given: World, ranker: Ranker, *, queries: int) -> list[tf.Tensor]:
     return [inputs["users"], inputs["history"], *context, tf.constant(items), tf.constant(scores)]
 
 
-def _call(ranker: Ranker) -> Callable[..., list[tf.Tensor]]:
+def _call(
+    ranker: Ranker, *, item_vectors: tf.Variable | None = None
+) -> Callable[..., list[tf.Tensor]]:
     names = [spec.name for spec in ranker.inputs.context]
 
     def call(users: tf.Tensor, history: tf.Tensor, *rest: tf.Tensor) -> list[tf.Tensor]:
         context = dict(zip(names, rest[:-2], strict=True))
         items, score = rest[-2:]
-        return list(ranker(Request(users, history, context, items, score)).values())
+        request = Request(users, history, context, items, score)
+        return list(ranker(request, item_vectors=item_vectors).values())
 
     return call
 

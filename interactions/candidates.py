@@ -107,6 +107,11 @@ class Exposures:
         """Return the number of exposures."""
         return len(self.queries)
 
+    def take(self, index: np.ndarray) -> Exposures:
+        """Return the exposures at `index`, int64."""
+        labels = {task: values[index] for task, values in self.labels.items()}
+        return Exposures(self.queries.take(index), self.retrieval_score[index], labels)
+
     @property
     def telling(self) -> tuple[str, ...]:
         """The tasks whose labels are not all alike, or missing."""

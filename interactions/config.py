@@ -73,6 +73,10 @@ class DataConfig(Config):
     weight: str | None = None
     """Column of how much each event counts in the losses of both stages, 1 as an event does without
     it: numbers of at least 0. All count alike where left out. What is measured is not weighed."""
+    propensity: str | None = None
+    """Column of the probability with which an exposure's place was given to its item: above 0,
+    empty where there is none. With it, what each order would have earned is estimated on the
+    exposures of the test window. Nothing is trained on it."""
     positive: str | None = None
     """Which events count as chosen, e.g. `rating >= 4`; all where left out."""
     event: EventTypes | None = None

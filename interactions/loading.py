@@ -165,6 +165,9 @@ def _assemble(
         item_table=items.features,
         has_times=_has_times(config),
         weight=_weights(clean.table.take(pa.array(rows)), config),
+        propensity=_propensities(
+            clean.table.take(pa.array(rows)), config, exposure=roles.exposure[rows]
+        ),
     )
     return _Assembled(log, users, items)
 
@@ -258,6 +261,24 @@ def _weights(table: pa.Table, config: DataConfig) -> np.ndarray | None:
     if not weights.any():
         raise UserError(f"column {config.weight!r} is 0 on every row; {remedy}, above 0 on some")
     return weights.astype(np.float32)
+
+
+def _propensities(
+    table: pa.Table, config: DataConfig, *, exposure: np.ndarray
+) -> np.ndarray | None:
+    """Return the probability with which each exposure was shown, [rows] float64."""
+    if config.propensity is None:
+        return None
+    remedy = "data.propensity needs a probability above 0 for exposures, and nothing elsewhere"
+    chance = as_numbers(table[config.propensity], name=config.propensity, remedy=remedy)
+    refused = chance[~np.isnan(chance) & ~((chance > 0) & (chance <= 1))]
+    if len(refused):
+        raise UserError(
+            f"column {config.propensity!r} holds {refused[0]:g} on {len(refused):,} rows; {remedy}"
+        )
+    if np.isnan(chance[exposure]).all():
+        raise UserError(f"column {config.propensity!r} is empty on every exposure; {remedy}")
+    return np.where(exposure, chance, np.nan)
 
 
 def _labels(

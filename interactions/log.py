@@ -63,6 +63,9 @@ class EventLog:
     """False where only an order is known: then nothing can be said across users."""
     weight: np.ndarray | None = None
     """[rows] float32, at least 0: how much a row counts in the losses; None: all do alike."""
+    propensity: np.ndarray | None = None
+    """[rows] float64 in (0, 1], NaN where unknown: with which probability an exposure's place was
+    given to its item; None where nobody logged it."""
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -73,6 +73,8 @@ def _read_events(config: DataConfig, tasks: Mapping[str, TaskConfig], *, base: P
         strings.append(config.event.column)
     if config.weight is not None:
         needed.append(config.weight)
+    if config.propensity is not None:
+        needed.append(config.propensity)
     if config.positive is not None:
         needed.extend(Condition.parse(config.positive).columns)
     for task in tasks.values():

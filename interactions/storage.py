@@ -17,6 +17,8 @@ from interactions.split import Windows
 
 FORMAT = 1
 _ARRAYS = ("user", "item", "time", "chosen", "exposure")
+_OPTIONAL = {"weighed": "weight", "with_propensities": "propensity"}
+"""Arrays that a log may lack, by the key that says that it has them."""
 _TABLES = ("event_table", "user_table", "item_table")
 
 
@@ -67,7 +69,11 @@ def load(folder: Path) -> Stored:
                 for place, label in enumerate(about["labels"])
             },
             has_times=about["has_times"],
-            weight=_map(folder / "weight.npy") if about.get("weighed") else None,
+            **{
+                name: _map(folder / f"{name}.npy")
+                for key, name in _OPTIONAL.items()
+                if about.get(key)
+            },
         )
         windows = None
         if about["split"] is not None:
@@ -92,15 +98,16 @@ def _write(log: EventLog, windows: Windows | None, folder: Path) -> None:
     for place, label in enumerate(log.labels.values()):
         np.save(folder / f"label_{place}_value.npy", label.value, allow_pickle=False)
         np.save(folder / f"label_{place}_known_at.npy", label.known_at, allow_pickle=False)
-    if log.weight is not None:
-        np.save(folder / "weight.npy", log.weight, allow_pickle=False)
+    for name in _OPTIONAL.values():
+        if getattr(log, name) is not None:
+            np.save(folder / f"{name}.npy", getattr(log, name), allow_pickle=False)
     if windows is not None:
         np.save(folder / "window.npy", windows.window, allow_pickle=False)
         np.save(folder / "window_ends.npy", windows.ends, allow_pickle=False)
     about = {
         "format": FORMAT,
         "has_times": log.has_times,
-        "weighed": log.weight is not None,
+        **{key: getattr(log, name) is not None for key, name in _OPTIONAL.items()},
         "labels": [
             # JSON has no NaN: null stands for it.
             {"task": task, "absent": None if np.isnan(label.absent) else label.absent}

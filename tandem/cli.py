@@ -252,12 +252,11 @@ def batch(bundle: Path, users: Path, out: Path, k: int) -> None:
 
 def _print_metrics(console: Console, metrics: Any) -> None:
     from evaluation.report import table
-    from tandem.show import measured, tasks_table
+    from tandem.show import exposure_tables, measured
 
     console.print(table(metrics, columns=measured(metrics, _COLUMNS), title="On the test window"))
-    tasks = tasks_table(metrics)
-    if tasks is not None:
-        console.print(tasks)
+    for one in exposure_tables(metrics):
+        console.print(one)
 
 
 def _console() -> Console:

@@ -21,7 +21,7 @@ from tandem.config import TandemConfig, parse_config
 from tandem.fit import config_of, fit, load_run
 from tandem.publish import publish_system
 from tandem.resources import Resources
-from tandem.show import history_table, measured, recommendations_table, tasks_table
+from tandem.show import exposure_tables, history_table, measured, recommendations_table
 from tandem.system import Trained
 
 COLUMNS = ("ndcg@10", "hit_rate@10", "recall@100", "value_share")
@@ -55,9 +55,8 @@ def run_demo(run: Path, *, preset: str, console: Console) -> Metrics:
     resources.write(run / "resources.json")
     console.print(resources.table())
     console.print(table(metrics, columns=measured(metrics, COLUMNS), title="On the test window"))
-    tasks = tasks_table(metrics)
-    if tasks is not None:
-        console.print(tasks)
+    for one in exposure_tables(metrics):
+        console.print(one)
     console.print(history_table(user, _history(trained, user), titles))
     console.print(recommendations_table(answer, titles=titles))
     _say_where(run, bundle.folder, console)

@@ -24,12 +24,14 @@ from evaluation.plots import plot_calibration, plot_models
 from evaluation.ranking import RankedQueries, rank_queries
 from evaluation.report import Metrics
 from evaluation.slices import slice_intervals, slices
+from interactions.candidates import Exposures
 from interactions.config import TaskConfig
 from interactions.queries import Queries
 from interactions.split import RANKING, RETRIEVAL, TEST, VALIDATION
 from ranking.scoring import readable, reorder
 from tandem.data import Data
 from tandem.marketplace_truth import find_marketplace, oracle_metrics
+from tandem.off_policy import add_off_policy
 from tandem.show import measured
 from tandem.system import Trained, candidates_of, exposures_of
 
@@ -59,7 +61,10 @@ def judge(trained: Trained, *, run: Path) -> Metrics:
     for what, result in judged.items():
         metrics.add(what, result.estimates(clusters=users, seed=seed))
     _add_differences(metrics, judged, users=users, seed=seed)
-    curves = _add_tasks(metrics, trained)
+    shown = exposures_of(data, trained.searcher, TEST)
+    predicted = _predicted(trained, shown)
+    curves = _add_tasks(metrics, data, shown, predicted)
+    add_off_policy(metrics, trained, shown, predicted)
     market = find_marketplace(data.config.data)
     if market is not None:
         oracle_metrics(metrics, market, data, lists.queries, lists.ranked, ks=KS, seed=seed)
@@ -147,24 +152,32 @@ def _add_differences(
     )
 
 
-def _add_tasks(metrics: Metrics, trained: Trained) -> dict[str, CalibrationCurve]:
-    """Each task's predictions on the logged exposures of the test window."""
-    data = trained.data
-    shown = exposures_of(data, trained.searcher, TEST)
+def _predicted(trained: Trained, shown: Exposures) -> dict[str, np.ndarray]:
+    """By task that is trained and has labels, what people read of each exposure, [n] float64."""
     if not len(shown):
         return {}
-    predictions = trained.scorer.predict(
+    found = trained.scorer.predict(
         shown.queries, shown.queries.item[:, np.newaxis], shown.retrieval_score[:, np.newaxis]
     )
+    tasks = trained.data.config.tasks
+    return {
+        task: readable(tasks[task], found[task][:, 0].astype(np.float64)).numpy()
+        for task in shown.labels
+    }
+
+
+def _add_tasks(
+    metrics: Metrics, data: Data, shown: Exposures, predictions: Mapping[str, np.ndarray]
+) -> dict[str, CalibrationCurve]:
+    """Each task's predictions on the logged exposures of the test window."""
     curves = {}
     for task, labels in shown.labels.items():
         there = ~np.isnan(labels)
         if not there.any():
             continue
-        config = data.config.tasks[task]
-        predicted = readable(config, predictions[task][there, 0].astype(np.float64)).numpy()
+        predicted = predictions[task][there]
         estimates = _task_estimates(
-            config,
+            data.config.tasks[task],
             labels[there].astype(np.float64),
             predicted,
             users=shown.queries.user[there],

@@ -114,13 +114,14 @@ def _without(windows: Windows, users: Forgotten) -> Windows:
 def _read_events(data: Data, changes: Changes, *, notes: list[str]) -> EventLog:
     """Read the new events, without those of forgotten users."""
     assert changes.events is not None
-    # nothing is trained on a renewed log, so its events need no weights
+    # nothing is trained or judged on a renewed log, so its events need no weights or propensities
     only_events = {
         "items": None,
         "users": None,
         "item_features": (),
         "user_features": (),
         "weight": None,
+        "propensity": None,
     }
     config = data.config.data.model_copy(
         update={"events": str(changes.events.absolute()), **only_events}
@@ -207,6 +208,7 @@ def _rows(log: EventLog, rows: np.ndarray) -> EventLog:
         },
         event_table=_picked(log.event_table, rows),
         weight=None if log.weight is None else log.weight[rows],
+        propensity=None if log.propensity is None else log.propensity[rows],
     )
 
 
@@ -227,6 +229,7 @@ def _concatenated(old: EventLog, new: EventLog) -> EventLog:
         },
         event_table=_stacked(old.event_table, new.event_table),
         weight=None,
+        propensity=None,
     )
 
 

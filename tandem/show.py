@@ -66,6 +66,13 @@ def measured(metrics: Metrics, columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(shown))
 
 
+def exposure_tables(metrics: Metrics) -> list[Table]:
+    """Return what there is to show of the test window's logged exposures."""
+    return [
+        table for table in (tasks_table(metrics), off_policy_table(metrics)) if table is not None
+    ]
+
+
 def tasks_table(metrics: Metrics) -> Table | None:
     """Show how well each task is predicted on the logged exposures; None where there are none."""
     names = [key for key in metrics if key.startswith("ranking.")]
@@ -79,4 +86,31 @@ def tasks_table(metrics: Metrics) -> Table | None:
     for name in names:
         _, task, metric = name.split(".", 2)
         table.add_row(task, metric.replace("_", " "), cell(metrics[name]), f"{metrics[name].n:,}")
+    return table
+
+
+_ESTIMATORS = ("inverse_propensity", "self_normalised", "doubly_robust")
+
+
+def off_policy_table(metrics: Metrics) -> Table | None:
+    """Show what an exposure earns as logged and by each order; None without propensities."""
+    prefix = "off_policy."
+    if not any(key.startswith(prefix) for key in metrics):
+        return None
+    table = Table(
+        title="What an exposure earns, by what was shown in the test window", title_justify="left"
+    )
+    table.add_column("task")
+    table.add_column("order")
+    for name in (*_ESTIMATORS, "weight", "effective_rows"):
+        table.add_column(name.replace("_", " "), justify="right")
+    logged = metrics.of(f"{prefix}logged")
+    for task in (name.removesuffix("_mean") for name in logged):
+        table.add_row(task, "as logged", cell(logged[f"{task}_mean"]))
+        for order in ("retrieval", "recommender", "recommender_minus_retrieval"):
+            of = metrics.of(prefix + order)
+            cells = [cell(of.get(f"{task}_{name}")) for name in (*_ESTIMATORS, "weight")]
+            rows = of.get(f"{task}_effective_rows")
+            count = "-" if rows is None else f"{rows.value:,.0f} of {rows.n:,}"
+            table.add_row(task, order.replace("_", " "), *cells, count)
     return table

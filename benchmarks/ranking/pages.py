@@ -11,9 +11,8 @@ from interactions.marketplace import Marketplace
 from interactions.marketplace.world import DEVICES, examination
 from interactions.queries import Queries
 from tandem.data import Data
+from tandem.logged_requests import logged_requests
 
-MOST_PAGES = 1_500
-"""Spread over the test window."""
 _TYPE = "impression"
 
 
@@ -35,24 +34,18 @@ class LoggedPages:
 
 def logged_pages(data: Data, market: Marketplace, shown: Exposures) -> LoggedPages:
     """Find the pages of the exposures `shown`, with what the marketplace logged of them."""
-    queries = shown.queries
-    request = np.stack([queries.user.astype(np.int64), queries.time], axis=1)
-    _, first, page = np.unique(request, axis=0, return_index=True, return_inverse=True)
-    kept = np.unique(np.linspace(0, len(first) - 1, min(len(first), MOST_PAGES)).astype(np.int64))
-    some = np.flatnonzero(np.isin(page, kept))
-    place = _event_rows(data, market, queries.take(some))
+    asked = logged_requests(shown)
+    some = shown.take(asked.exposure)
+    place = _event_rows(data, market, some.queries)
+    assert data.log.propensity is not None, "a marketplace's config names its propensities"
     events = market.events
     names = events["device"].to_numpy().astype(str)[place]
     device = (names[:, np.newaxis] == np.array(DEVICES)).argmax(axis=1)
     return LoggedPages(
-        queries.take(first[kept]),
-        Exposures(
-            queries.take(some),
-            shown.retrieval_score[some],
-            {task: values[some] for task, values in shown.labels.items()},
-        ),
-        np.searchsorted(kept, page[some]),
-        events["propensity"].to_numpy()[place].astype(np.float64),
+        asked.queries,
+        some,
+        asked.request,
+        data.log.propensity[some.queries.row],
         examination(events["position"].to_numpy()[place].astype(np.int64), device),
     )
 

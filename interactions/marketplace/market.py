@@ -99,6 +99,7 @@ class Marketplace:
             "item_id": "item_id",
             "timestamp": "timestamp",
             "timestamp_unit": "milliseconds",
+            "propensity": "propensity",
             "event": {"column": "type", "exposure": [TYPES[IMPRESSION]], "chosen": [TYPES[VIEW]]},
             "item_features": [
                 {"name": "title", "kind": "text"},

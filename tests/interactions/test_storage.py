@@ -44,13 +44,14 @@ def test_what_is_saved_comes_back_mapped_and_equal(log, tmp_path, kind):
     np.testing.assert_array_equal(stored.windows.rows(TEST), windows.rows(TEST))
 
 
-def test_weights_come_back(log, tmp_path):
+@pytest.mark.parametrize("name", ["weight", "propensity"])
+def test_what_a_log_may_lack_comes_back(log, tmp_path, name):
     storage.save(log, tmp_path / "without")
-    assert storage.load(tmp_path / "without").log.weight is None
-    weighed = replace(log, weight=np.linspace(0, 2, len(log), dtype=np.float32))
-    storage.save(weighed, tmp_path / "log")
-    again = storage.load(tmp_path / "log").log.weight
-    np.testing.assert_array_equal(again, weighed.weight)
+    assert getattr(storage.load(tmp_path / "without").log, name) is None
+    given = np.linspace(0, 1, len(log))
+    storage.save(replace(log, **{name: given}), tmp_path / "log")
+    again = getattr(storage.load(tmp_path / "log").log, name)
+    np.testing.assert_array_equal(again, given)
     assert isinstance(again, np.memmap)
 
 

@@ -97,6 +97,17 @@ def test_a_negative_weight_of_an_event_is_named_with_its_column(refused):
     assert "'counts' holds -3 on" in error and "data.weight needs a number of at least 0" in error
 
 
+@pytest.mark.parametrize(
+    ("otherwise", "said"),
+    [(0, "holds 0 on"), (1.5, "holds 1.5 on"), ("", "is empty on every exposure")],
+)
+def test_impossible_propensities_are_named_with_their_column(refused, otherwise, said):
+    data = {"events": "events.csv", "propensity": "counts"}
+    nobody = otherwise == ""
+    error = refused(weighed(lambda row: row[0] != "u7" and not nobody, otherwise), data=data)
+    assert f"'counts' {said}" in error and "data.propensity needs a probability" in error
+
+
 def test_a_window_in_which_nothing_counts_is_named(refused):
     data = {"events": "events.csv", "weight": "counts"}
     error = refused(weighed(lambda row: row[2] > "1600900000", 0), data=data)

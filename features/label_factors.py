@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from features.content_labels import said_by_content
+
 _DIM = 10
 """Length of a vector."""
 _SWEEPS = 50
@@ -21,6 +23,8 @@ _ENOUGH = 1e-3
 _LEAST_LABELS = 50
 _BLOCK = 32_768
 """Rows whose matrices are held at once."""
+_HABIT = 5.0
+"""Labels of 0 that are added to a user's, while the content of the items is asked."""
 _BEGIN, _CAREFUL = 10.0, 5.0
 """Precisions at first: of what labels say beside the traits, and of what traits say."""
 
@@ -47,6 +51,7 @@ def label_factors(
     *,
     user_traits: np.ndarray,
     item_traits: np.ndarray,
+    item_content: csr_matrix | None = None,
 ) -> LabelFactors:
     """Factorise the labels of pairs; a pair that stands twice has two labels.
 
@@ -56,6 +61,8 @@ def label_factors(
         label: [n] float.
         user_traits: [users + 1, columns] float, of about one size; the last row is the unknown.
         item_traits: [items + 1, columns] float.
+        item_content: [items + 1, columns], all values and words; what they say of the label becomes
+            one more trait. None where nothing is known.
     """
     mean = float(label.mean()) if len(label) else 0.0
     std = float(label.std()) if len(label) else 0.0
@@ -64,13 +71,24 @@ def label_factors(
         users, items = (np.zeros(shape, np.float32) for shape in shapes)
         items[:, 0] = mean
         return LabelFactors(users, items)
-    users, items = _factorised(user, item, (label - mean) / std, user_traits, item_traits)
+    scaled = (label - mean) / std
+    if item_content is not None:
+        said = said_by_content(item_content, item, scaled - _habit(user, scaled))
+        size = said.std()
+        item_traits = np.column_stack([item_traits, said / size if size > 0 else said])
+    users, items = _factorised(user, item, scaled, user_traits, item_traits)
     # of the product, each side takes half of the unit
     for side in (users, items):
         side[:, 0] *= std
         side[:, 1:] *= np.sqrt(std)
     items[:, 0] += mean
     return LabelFactors(users.astype(np.float32), items.astype(np.float32))
+
+
+def _habit(user: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The mean label of each row's user, shrunk to 0, [n]."""
+    count, total = np.bincount(user), np.bincount(user, weights=label)
+    return (total / (count + _HABIT))[user]
 
 
 @dataclass

@@ -45,9 +45,10 @@ def meeting_traits(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what users and items are like by whom they met, [users, d] and [items, d].
 
-    The strongest directions of the matrix of pairs with shrunk norms, and the log of how many each
-    has met. Which items a user took up says something of how they are rated, whatever the labels
-    are (Koren 2008, "Factorization meets the neighborhood", section 4).
+    The strongest directions of the matrix of pairs with shrunk norms, and of items the log of how
+    many each has met. (Of users that number tells how long the log has known them, which means
+    another thing later.) Which items a user took up says something of how they are rated, whatever
+    the labels are (Koren 2008, "Factorization meets the neighborhood", section 4).
 
     Args:
         user: [pairs] int user rows.
@@ -68,16 +69,11 @@ def meeting_traits(
         assert left is not None and right is not None, "both sides were asked for"
         sides = [left * strength, right.T * strength]
     first, second = (
-        np.concatenate(
-            [
-                _scaled(side, count > 0) / np.sqrt(max(directions, 1)),
-                _scaled(np.log1p(count)[:, np.newaxis], count > 0),
-            ],
-            axis=1,
-        )
+        _scaled(side, count > 0) / np.sqrt(max(directions, 1))
         for side, count in zip(sides, counts, strict=True)
     )
-    return first, second
+    popular = _scaled(np.log1p(counts[1])[:, np.newaxis], counts[1] > 0)
+    return first, np.concatenate([second, popular], axis=1)
 
 
 def _values(column: pa.ChunkedArray, separator: str | None, seen: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from rich.console import Console
 
+from features.content_labels import content_values
 from features.entities import EncodedTable, EntityEncoders
 from features.label_factors import LabelFactors, label_factors
 from features.neighbours import neighbours
@@ -100,23 +101,18 @@ class Data:
         met = rows[(log.chosen | rated)[rows]]
         sides = meeting_traits(log.user[met], log.item[met], users=users + 1, items=items + 1)
         config = self.config.data
+        known = [
+            count_values(ids, rows, size=size) > 0
+            for ids, size in ((log.user, users), (log.item, items))
+        ]
         traits = [
             np.concatenate([side, _with_unknown(content_traits(table, features, seen))], axis=1)
             for side, table, features, seen in (
-                (
-                    sides[0],
-                    log.user_table,
-                    config.user_features,
-                    count_values(log.user, rows, size=users) > 0,
-                ),
-                (
-                    sides[1],
-                    log.item_table,
-                    config.item_features,
-                    count_values(log.item, rows, size=items) > 0,
-                ),
+                (sides[0], log.user_table, config.user_features, known[0]),
+                (sides[1], log.item_table, config.item_features, known[1]),
             )
         ]
+        content = content_values(log.item_table, config.item_features, known[1])
         result = {}
         for task, values in labels.items():
             there = rows[~np.isnan(values[rows])]
@@ -126,6 +122,7 @@ class Data:
                 values[there].astype(np.float64),
                 user_traits=traits[0],
                 item_traits=traits[1],
+                item_content=content,
             )
         return result
 

@@ -51,6 +51,8 @@ def test_those_who_meet_the_same_are_alike():
     item = np.concatenate([rng.permutation(6)[:4] + 6 * (u >= 10) for u in range(20)])
     users, items = meeting_traits(user, item, users=21, items=13)
     assert np.isfinite(users).all() and np.isfinite(items).all()
+    # of items also how many they met
+    assert items.shape[1] == users.shape[1] + 1
     near = np.corrcoef(users[:20])
     same = (np.arange(20)[:, None] < 10) == (np.arange(20) < 10)
     assert near[same].mean() > near[~same].mean() + 0.3

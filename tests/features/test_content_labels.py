@@ -18,7 +18,7 @@ def features(**kinds):
 
 @pytest.fixture(scope="module")
 def shop():
-    """Items whose label is mostly their brand's; each has three labels, the last fifty have none."""
+    """Items whose label is mostly their brand's: three labels each, the last fifty have none."""
     rng = np.random.default_rng(0)
     brand = np.arange(ITEMS) % BRANDS
     merit = rng.normal(size=BRANDS)

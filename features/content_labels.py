@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from scipy.sparse import csr_matrix, diags, hstack
+from scipy.sparse import csr_matrix, diags, hstack, vstack
 from scipy.sparse.linalg import lsqr
 
+from features.values import value_columns
 from interactions.config import FeatureConfig
 
 _KINDS = ("categorical", "categories", "text")
@@ -36,21 +36,26 @@ def content_values(
     content. `seen` [rows] bool says whose values count.
     """
     told = [feature for feature in features if feature.kind in _KINDS]
-    blocks = [_values(*_split(table[one.name], one), seen) for one in told]
-    return csr_matrix(hstack([csr_matrix((len(seen) + 1, 0)), *blocks]))
+    blocks = [
+        value_columns(table[one.name], one, seen, most=_MOST_VALUES, fewest=_FEWEST) for one in told
+    ]
+    found = csr_matrix(hstack([csr_matrix((len(seen), 0)), *blocks]))
+    assert found.shape is not None, "a matrix has a shape"
+    return csr_matrix(vstack([found, csr_matrix((1, found.shape[1]))]))
 
 
 def said_by_content(content: csr_matrix, item: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Return what each item's content says of its label, as deviations from the mean, [items].
 
-    A ridge regression of the items' mean labels. An item that has labels is told by what the others
-    teach (five folds), so that what is said of it is as uncertain as of one without any; of these,
-    all teach. The penalty is the one that does best on the folds.
+    A ridge regression of the items' mean labels on their content, the mean of all apart. An item
+    that has labels is told by what the others teach (five folds), so that what is said of it is as
+    uncertain as of one without any; of these, all teach. The penalty is the one that does best on
+    the first fold. Where content says less there than the mean alone, it says nothing at all.
 
     Args:
         content: [items, columns].
         item: [n] int item rows.
-        label: [n] float, of mean 0.
+        label: [n] float.
     """
     items = len(content.indptr) - 1
     count = np.bincount(item, minlength=items).astype(np.float64)
@@ -64,17 +69,21 @@ def said_by_content(content: csr_matrix, item: np.ndarray, label: np.ndarray) ->
     fold = np.random.default_rng(0).permutation(len(rows)) % _FOLDS
 
     def learn(some: np.ndarray, penalty: float) -> np.ndarray:
-        return _ridge(known[some], mean[some], weight[some], penalty)
+        off = mean[some] - np.average(mean[some], weights=weight[some])
+        return _ridge(known[some], off, weight[some], penalty)
 
-    said = np.zeros((len(_PENALTIES), len(rows)))
-    for place, penalty in enumerate(_PENALTIES):
-        for number in range(_FOLDS):
-            held = fold == number
-            said[place, held] = known[held] @ learn(~held, penalty)
-    errors = np.square(said - mean) @ weight
-    best = int(errors.argmin())
-    result = content @ learn(np.ones(len(rows), bool), _PENALTIES[best])
-    result[rows] = said[best]
+    held = fold == 0
+    off = mean[held] - np.average(mean[~held], weights=weight[~held])
+    first = {penalty: known[held] @ learn(~held, penalty) for penalty in _PENALTIES}
+    errors = {p: float(np.square(said - off) @ weight[held]) for p, said in first.items()}
+    best = min(errors, key=lambda penalty: errors[penalty])
+    if errors[best] >= float(np.square(off) @ weight[held]):
+        return np.zeros(items)
+    result = content @ learn(np.ones(len(rows), bool), best)
+    result[rows[held]] = first[best]
+    for number in range(1, _FOLDS):
+        held = fold == number
+        result[rows[held]] = known[held] @ learn(~held, best)
     return result
 
 
@@ -83,33 +92,3 @@ def _ridge(known: csr_matrix, mean: np.ndarray, weight: np.ndarray, penalty: flo
     root = np.sqrt(weight)
     scaled = diags(root) @ known
     return lsqr(scaled, root * mean, damp=np.sqrt(penalty), iter_lim=_STEPS)[0]
-
-
-def _split(column: pa.ChunkedArray, feature: FeatureConfig) -> tuple[np.ndarray, pa.Array]:
-    """The row and the text of each value, or of each word of a text."""
-    texts = column.cast(pa.string()).fill_null("").combine_chunks()
-    if feature.kind == "categorical":
-        return np.arange(len(texts)), texts
-    if feature.kind == "text":
-        parts = pc.split_pattern_regex(pc.utf8_lower(texts), r"[^\p{L}\p{N}]+")
-    else:
-        parts = pc.split_pattern(texts, feature.separator)
-    return pc.list_parent_indices(parts).to_numpy(), pc.list_flatten(parts)
-
-
-def _values(row: np.ndarray, values: pa.Array, seen: np.ndarray) -> csr_matrix:
-    codes = pc.utf8_trim_whitespace(values).dictionary_encode()
-    code = codes.indices.to_numpy()
-    names = codes.dictionary.to_numpy(zero_copy_only=False)
-    counted = np.bincount(code[seen[row]], minlength=len(names)) * (names != "")
-    frequent = np.argsort(-counted, kind="stable")[:_MOST_VALUES]
-    frequent = frequent[counted[frequent] >= _FEWEST]
-    place = np.full(len(names), -1)
-    place[frequent] = np.arange(len(frequent))
-    kept = place[code] >= 0
-    shape = (len(seen) + 1, len(frequent))
-    found = csr_matrix((np.ones(kept.sum()), (row[kept], place[code[kept]])), shape=shape)
-    found.sum_duplicates()
-    found.data[:] = 1.0
-    length = np.sqrt(np.asarray(found.sum(axis=1)).ravel())
-    return csr_matrix(diags(1 / np.maximum(length, 1.0)) @ found)

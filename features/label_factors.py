@@ -23,8 +23,8 @@ _ENOUGH = 1e-3
 _LEAST_LABELS = 50
 _BLOCK = 32_768
 """Rows whose matrices are held at once."""
-_HABIT = 5.0
-"""Labels of 0 that are added to a user's, while the content of the items is asked."""
+_USER_SHRINK = 5.0
+"""Added to a user's count of labels, whose mean is taken off before content is asked."""
 _BEGIN, _CAREFUL = 10.0, 5.0
 """Precisions at first: of what labels say beside the traits, and of what traits say."""
 
@@ -73,7 +73,7 @@ def label_factors(
         return LabelFactors(users, items)
     scaled = (label - mean) / std
     if item_content is not None:
-        said = said_by_content(item_content, item, scaled - _habit(user, scaled))
+        said = said_by_content(item_content, item, scaled - _user_mean(user, scaled))
         size = said.std()
         item_traits = np.column_stack([item_traits, said / size if size > 0 else said])
     users, items = _factorised(user, item, scaled, user_traits, item_traits)
@@ -85,10 +85,10 @@ def label_factors(
     return LabelFactors(users.astype(np.float32), items.astype(np.float32))
 
 
-def _habit(user: np.ndarray, label: np.ndarray) -> np.ndarray:
+def _user_mean(user: np.ndarray, label: np.ndarray) -> np.ndarray:
     """The mean label of each row's user, shrunk to 0, [n]."""
     count, total = np.bincount(user), np.bincount(user, weights=label)
-    return (total / (count + _HABIT))[user]
+    return (total / (count + _USER_SHRINK))[user]
 
 
 @dataclass

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import svds
 
+from features.values import value_columns
 from interactions.config import FeatureConfig
 
 _MOST_VALUES = 64
@@ -31,10 +31,9 @@ def content_traits(
     """
     columns = [np.zeros((len(seen), 0))]
     for feature in features:
-        if feature.kind == "categorical":
-            columns.append(_values(table[feature.name], None, seen))
-        elif feature.kind == "categories":
-            columns.append(_values(table[feature.name], feature.separator, seen))
+        if feature.kind in ("categorical", "categories"):
+            found = value_columns(table[feature.name], feature, seen, most=_MOST_VALUES)
+            columns.append(found.toarray())
         elif feature.kind == "numeric":
             columns.append(_number(table[feature.name].to_numpy().astype(np.float64), seen))
     return np.concatenate(columns, axis=1)
@@ -74,29 +73,6 @@ def meeting_traits(
     )
     popular = _scaled(np.log1p(counts[1])[:, np.newaxis], counts[1] > 0)
     return first, np.concatenate([second, popular], axis=1)
-
-
-def _values(column: pa.ChunkedArray, separator: str | None, seen: np.ndarray) -> np.ndarray:
-    texts = column.cast(pa.string()).fill_null("").combine_chunks()
-    split = pc.split_pattern(texts, separator) if separator else texts
-    if separator:
-        row = pc.list_parent_indices(split).to_numpy()
-        values = pc.list_flatten(split)
-    else:
-        row, values = np.arange(len(texts)), split
-    codes = pc.utf8_trim_whitespace(values).dictionary_encode()
-    code = codes.indices.to_numpy()
-    names = codes.dictionary.to_numpy(zero_copy_only=False)
-    counted = np.bincount(code[seen[row]], minlength=len(names)) * (names != "")
-    frequent = np.argsort(-counted, kind="stable")[:_MOST_VALUES]
-    frequent = frequent[counted[frequent] > 0]
-    place = np.full(len(names), -1)
-    place[frequent] = np.arange(len(frequent))
-    result = np.zeros((len(texts), len(frequent)))
-    kept = place[code] >= 0
-    result[row[kept], place[code[kept]]] = 1.0
-    length = np.sqrt(np.square(result).sum(axis=1, keepdims=True))
-    return result / np.maximum(length, 1.0)
 
 
 def _number(values: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -38,6 +38,9 @@ from interactions.log import EventLog, Labels
 from interactions.sources import Sources, read_sources
 from interactions.timestamps import Times
 
+_LEAST_PROPENSITY = 1e-12
+"""Whoever was shown something less likely stands for more people than there are."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -145,6 +148,7 @@ def _assemble(
 ) -> _Assembled:
     # Rows that only carry labels have given them; they are no interactions of their own.
     rows = np.flatnonzero(roles.chosen | roles.exposure)
+    table = clean.table.take(pa.array(rows))
     user, item = clean.user.at(rows), clean.item.at(rows)
     users = join_entities(user.values, sources.users)
     items = join_entities(item.values, sources.items)
@@ -160,14 +164,12 @@ def _assemble(
             name: Labels(label.value[rows], label.known_at[rows], label.absent)
             for name, label in labels.items()
         },
-        event_table=feature_table(clean.table.take(pa.array(rows)), config.event_features),
+        event_table=feature_table(table, config.event_features),
         user_table=users.features,
         item_table=items.features,
         has_times=_has_times(config),
-        weight=_weights(clean.table.take(pa.array(rows)), config),
-        propensity=_propensities(
-            clean.table.take(pa.array(rows)), config, exposure=roles.exposure[rows]
-        ),
+        weight=_weights(table, config),
+        propensity=_propensities(table, config, exposure=roles.exposure[rows]),
     )
     return _Assembled(log, users, items)
 
@@ -269,16 +271,21 @@ def _propensities(
     """Return the probability with which each exposure was shown, [rows] float64."""
     if config.propensity is None:
         return None
-    remedy = "data.propensity needs a probability above 0 for exposures, and nothing elsewhere"
+    remedy = (
+        f"data.propensity needs, for exposures, a probability from {_LEAST_PROPENSITY:g} to 1, or "
+        "nothing"
+    )
     chance = as_numbers(table[config.propensity], name=config.propensity, remedy=remedy)
-    refused = chance[~np.isnan(chance) & ~((chance > 0) & (chance <= 1))]
+    chance = np.where(exposure, chance, np.nan)
+    refused = chance[~np.isnan(chance) & ~((chance >= _LEAST_PROPENSITY) & (chance <= 1))]
     if len(refused):
         raise UserError(
-            f"column {config.propensity!r} holds {refused[0]:g} on {len(refused):,} rows; {remedy}"
+            f"column {config.propensity!r} holds {refused[0]:.9g} on {len(refused):,} exposures; "
+            f"{remedy}"
         )
-    if np.isnan(chance[exposure]).all():
+    if np.isnan(chance).all():
         raise UserError(f"column {config.propensity!r} is empty on every exposure; {remedy}")
-    return np.where(exposure, chance, np.nan)
+    return chance
 
 
 def _labels(

@@ -38,6 +38,7 @@ def fit(
     for task in config.tasks.keys() - config.trained_tasks.keys():
         console.print(f"  task {task} has weight 0: it is neither trained nor predicted")
     _say_what_is_not_learned(data, console)
+    _say_what_is_not_estimated(data, console)
     trained = train_system(data, folder=run, resources=resources, console=console)
     with resources.stage("evaluate on the test window"):
         metrics = judge(trained, run=run)
@@ -150,6 +151,20 @@ def _say_what_is_not_learned(data: Data, console: Console) -> None:
             highlight=False,
             markup=False,
         )
+
+
+def _say_what_is_not_estimated(data: Data, console: Console) -> None:
+    """Say where `data.propensity` is of no use."""
+    chance = data.log.propensity
+    if chance is None:
+        return
+    why = None
+    if all(task.kind != "binary" for task in data.config.trained_tasks.values()):
+        why = "there is no binary task whose events could be earned"
+    elif np.isnan(chance[data.windows.rows(TEST)]).all():
+        why = "no exposure of the test window has one"
+    if why is not None:
+        console.print(f"  data.propensity estimates nothing: {why}", highlight=False)
 
 
 def _refuse_another_config(config: TandemConfig, run: Path) -> None:

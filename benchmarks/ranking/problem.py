@@ -122,6 +122,9 @@ def find_problem(folder: Path) -> Problem:
 def make_problem(folder: Path, *, console: Console) -> None:
     """Train both retrievers as `tandem fit` does, and write every window's candidates."""
     data = find(folder, console=console).data
+    market = find_marketplace(data.config.data)
+    if market is not None and data.log.propensity is None:
+        raise UserError(f"{folder} was prepared by an earlier version; name another --out")
     windows, seed = data.windows, data.config.seed
     first = _searcher(data, windows.rows(RETRIEVAL), folder=folder / _FIRST, share=FIRST_SHARE)
     ranking = data.config.ranking
@@ -147,7 +150,6 @@ def make_problem(folder: Path, *, console: Console) -> None:
         window = _WINDOWS[name]
         lists = candidates_of(data, final, data.queries(window))
         _save(folder, name, Part(lists, exposures_of(data, final, window)))
-    market = find_marketplace(data.config.data)
     if market is not None:
         pages = logged_pages(data, market, _load(folder, "test").exposures)
         lists = candidates_of(data, final, pages.queries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.backend import tf
@@ -12,6 +12,7 @@ from features.distinct import distinct
 
 
 @pytest.mark.parametrize("size", [9, 2**16 + 1, None])
+@settings(deadline=None)
 @given(rows=st.lists(st.integers(0, 8), max_size=30))
 def test_every_row_is_there_once_and_found_at_its_places(size: int | None, rows: list[int]) -> None:
     found, place = distinct(tf.constant(rows, tf.int32), size=size)

@@ -313,3 +313,26 @@ def test_kept_vectors_of_items_stand_for_their_features(world, fitted):
     # and it is these vectors that are looked at
     other = ranker(request, item_vectors=tf.Variable(kept + 1.0))
     assert any(np.abs(other[task] - computed[task]).max() > 1e-3 for task in computed)
+
+
+def test_requests_that_share_their_items_vectors_are_predicted_as_if_alone(world, fitted):
+    ranker, _ = fitted
+    table, scorer = (
+        world.examples.candidates,
+        Scorer(ranker, histories=world.histories, context=world.context),
+    )
+    requests = []
+    for some, width in ((np.arange(3), 5), (np.arange(3, 8), 2)):
+        asked = table.queries.take(some)
+        inputs = scorer.inputs(asked, asked.row)
+        requests.append(
+            Request(
+                inputs["users"], inputs["history"], inputs["context"],
+                tf.constant(table.item[some, :width]),
+                tf.constant(table.retrieval_score[some, :width]),
+            )
+        )  # fmt: skip
+    for request, together in zip(requests, ranker.outputs(requests), strict=True):
+        [alone] = ranker.outputs([request])
+        for task, expected in alone.predictions.items():
+            np.testing.assert_allclose(together.predictions[task], expected, atol=1e-5)

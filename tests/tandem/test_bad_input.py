@@ -99,13 +99,21 @@ def test_a_negative_weight_of_an_event_is_named_with_its_column(refused):
 
 @pytest.mark.parametrize(
     ("otherwise", "said"),
-    [(0, "holds 0 on"), (1.5, "holds 1.5 on"), ("", "is empty on every exposure")],
+    [
+        (0, "holds 0 on"),
+        (1e-200, "holds 1e-200 on"),
+        (1.5, "holds 1.5 on"),
+        ("", "is empty on every exposure"),
+    ],
 )
 def test_impossible_propensities_are_named_with_their_column(refused, otherwise, said):
     data = {"events": "events.csv", "propensity": "counts"}
     nobody = otherwise == ""
     error = refused(weighed(lambda row: row[0] != "u7" and not nobody, otherwise), data=data)
-    assert f"'counts' {said}" in error and "data.propensity needs a probability" in error
+    assert (
+        f"'counts' {said}" in error
+        and "data.propensity needs, for exposures, a probability" in error
+    )
 
 
 def test_a_window_in_which_nothing_counts_is_named(refused):

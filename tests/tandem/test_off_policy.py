@@ -18,6 +18,7 @@ from tandem.show import off_policy_table
 from tandem.system import candidates_of, exposures_of, load_system
 
 CHANCE = 0.1
+PREDICTED = 0.25
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def shown(trained):
 @pytest.fixture(scope="module")
 def metrics(trained, shown):
     found = Metrics()
-    predicted = {task: np.full(len(shown), 0.25) for task in shown.labels}
+    predicted = {task: np.full(len(shown), PREDICTED) for task in shown.labels}
     add_off_policy(found, trained, shown, predicted)
     return found
 
@@ -58,20 +59,24 @@ def test_an_order_earns_what_its_first_ten_did_where_they_were_shown(
     order, metrics, trained, shown
 ):
     """One exposure at a time, by the definition of the estimate."""
-    earned, weights = [], []
+    earned, weights, robust = [], [], []
     for place in np.flatnonzero(shown.queries.row % 2 == 0):
         one = shown.take(np.array([place]))
         table = candidates_of(trained.data, trained.searcher, one.queries)
+        found = trained.scorer.predict(table.queries, table.item, table.retrieval_score)
         ranked = table.item
         if order == "recommender":
-            found = trained.scorer.predict(table.queries, table.item, table.retrieval_score)
             ranked = reorder(table.item, trained.order.score(found).numpy())
         first = [item for item in ranked[0, :10] if item >= 0]
         weight = (one.queries.item[0] in first) / len(first) / CHANCE
         weights.append(weight)
         earned.append(weight * one.labels["purchase"][0])
+        chance = dict(zip(table.item[0], 1 / (1 + np.exp(-found["purchase"][0])), strict=True))
+        expected = np.mean([chance[item] for item in first])
+        robust.append(expected + weight * (one.labels["purchase"][0] - PREDICTED))
     of = metrics.of(f"off_policy.{order}")
     assert of["purchase_inverse_propensity"].value == pytest.approx(np.mean(earned))
+    assert of["purchase_doubly_robust"].value == pytest.approx(np.mean(robust), rel=1e-5)
     assert of["purchase_weight"].value == pytest.approx(np.mean(weights))
     assert of["purchase_self_normalised"].value == pytest.approx(np.sum(earned) / np.sum(weights))
 

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.ranking.contenders import SINGLE
+from benchmarks.ranking.contenders import OURS, SINGLE
 from benchmarks.ranking.results import LOWER_IS_BETTER, Comparison, Result
 from benchmarks.retrieval.datasets import ABOUT
 from benchmarks.tables import interval, percent, plain, rounded, table
+from evaluation.bootstrap import Estimate
 from evaluation.plots import save_figure
 
 MARGIN = 0.01
 """A joint model may be worse than a single-task one by so much, relatively, and no more."""
 _CHOICE = "retrieval_task.ndcg@10"
+_ACROSS = 4
+"""Panels of the plot in a row."""
 
 
 def markdown(comparison: Comparison) -> str:
@@ -67,8 +70,9 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 def plot(comparisons: Sequence[Comparison], path: Path) -> None:
     """Draw each task's gain over the single-task model against that of the retrieval task.
 
-    Above and to the right of the cross both gain; a seesaw lies in the other two quarters. Data
-    sets without single-task models, or without a second task, are left out.
+    Above and to the right of the cross both gain; a seesaw lies in the other two quarters. Bars are
+    95 % intervals, of ours. Data sets without single-task models, or without a second task, are
+    left out.
     """
     panels = [
         (comparison, metric)
@@ -79,10 +83,13 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
     ]
     if not panels:
         return
-    figure = Figure(figsize=(5.0 * len(panels), 4.4), layout="constrained")
-    for (comparison, metric), axes in zip(
-        panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True
-    ):
+    rows = -(-len(panels) // _ACROSS)
+    columns = min(len(panels), _ACROSS)
+    figure = Figure(figsize=(5.0 * columns, 4.4 * rows), layout="constrained")
+    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in every[len(panels) :]:
+        axes.set_visible(False)
+    for (comparison, metric), axes in zip(panels, every[: len(panels)], strict=True):
         axes.axhline(0, color="0.7")
         axes.axvline(0, color="0.7")
         alone = _by_name(comparison)[SINGLE]
@@ -92,6 +99,16 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
             across = 100 * _gain(_CHOICE, result, alone)
             up = 100 * _gain(metric, result, alone)
             axes.scatter(across, up, zorder=3)
+            gains = comparison.pairs.get(SINGLE, {})
+            if result.name == OURS and {_CHOICE, metric} <= gains.keys():
+                axes.errorbar(
+                    across,
+                    up,
+                    xerr=_ends(gains[_CHOICE], across),
+                    yerr=_ends(gains[metric], up),
+                    color="0.5",
+                    capsize=2,
+                )
             axes.annotate(result.title, (across, up), (4, 4), textcoords="offset points", size=8)
         axes.set(
             title=f"{ABOUT[comparison.data]}: {metric.split('.')[0]}",
@@ -101,6 +118,11 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
         axes.title.set_size(9)
         axes.margins(0.25)
     save_figure(figure, path)
+
+
+def _ends(gain: Estimate, value: float) -> list[list[float]]:
+    """How far the ends of a relative gain's interval are from `value`, in per cent."""
+    return [[max(value - 100 * gain.low, 0.0)], [max(100 * gain.high - value, 0.0)]]
 
 
 def _quality(comparison: Comparison) -> str:

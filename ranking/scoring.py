@@ -113,8 +113,12 @@ class Order:
 
 def reorder(items: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Sort the candidates `items` [Q, C] by `score` [Q, C], best first; -1 goes last."""
-    order = np.argsort(np.where(items >= 0, -score, np.inf), axis=1, kind="stable")
-    return np.take_along_axis(items, order, axis=1)
+    return np.take_along_axis(items, best_first(items, score), axis=1)
+
+
+def best_first(items: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Return the places of the candidates `items` [Q, C] by `score` [Q, C], [Q, C] int64."""
+    return np.argsort(np.where(items >= 0, -score, np.inf), axis=1, kind="stable")
 
 
 def readable(config: TaskConfig, prediction: tf.Tensor | np.ndarray) -> tf.Tensor:

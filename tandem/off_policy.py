@@ -16,7 +16,7 @@ from evaluation.off_policy import (
 )
 from evaluation.report import Metrics
 from interactions.candidates import Exposures
-from ranking.scoring import readable, reorder
+from ranking.scoring import best_first, readable
 from tandem.logged_requests import LoggedRequests, logged_requests
 from tandem.system import Trained, candidates_of
 
@@ -50,9 +50,9 @@ def add_off_policy(
         return
     asked = logged_requests(shown.take(known))
     place = known[asked.exposure]
-    there = _Judged(trained, shown.take(place), asked, chance[place])
+    judged = _Judged(trained, shown.take(place), asked, chance[place])
     for task in tasks:
-        there.add(metrics, task, predicted[task][place])
+        judged.add(metrics, task, predicted[task][place])
 
 
 class _Judged:
@@ -69,7 +69,11 @@ class _Judged:
             self._table.queries, self._table.item, self._table.retrieval_score
         )
         score = trained.order.score(self._found).numpy()
-        self._scores = {FIRST: self._table.retrieval_score, BOTH: score}
+        # by order, [requests, TOP]: places of its first items among the candidates
+        self._first = {
+            name: best_first(self._table.item, by)[:, :TOP]
+            for name, by in ((FIRST, self._table.retrieval_score), (BOTH, score))
+        }
 
     def add(self, metrics: Metrics, task: str, predicted: np.ndarray) -> None:
         """Add the estimates of one task, of which the ranker has `predicted` [n] labels."""
@@ -81,9 +85,9 @@ class _Judged:
         options = {"clusters": users, "seed": self._trained.data.config.seed}
         metrics.add(f"{PREFIX}.{LOGGED}", {f"{task}_mean": mean_interval(label, **options)})
         robust = {}
-        for name, score in self._scores.items():
-            logged = Logged(label, self._chance[there], self._target(score)[there])
-            model = RewardModel(predicted[there], self._expected(task, score)[there])
+        for name, first in self._first.items():
+            logged = Logged(label, self._chance[there], self._target(first)[there])
+            model = RewardModel(predicted[there], self._expected(task, first)[there])
             found = judge_policy(logged, model=model, **options)
             assert found.doubly_robust is not None, "there is a model"
             metrics.add(
@@ -102,18 +106,16 @@ class _Judged:
             {f"{task}_doubly_robust": paired_difference(robust[BOTH], robust[FIRST], **options)},
         )
 
-    def _target(self, score: np.ndarray) -> np.ndarray:
+    def _target(self, first: np.ndarray) -> np.ndarray:
         """With which probability the order would have shown each exposure's item, [n]."""
-        ranked = reorder(self._table.item, score)[:, :TOP]
+        ranked = np.take_along_axis(self._table.item, first, axis=1)
         return uniform_over_top(ranked[self._request], self._shown.queries.item, k=TOP)
 
-    def _expected(self, task: str, score: np.ndarray) -> np.ndarray:
+    def _expected(self, task: str, first: np.ndarray) -> np.ndarray:
         """What the ranker expects of what the order would have shown instead, [n]."""
         config = self._trained.data.config.tasks[task]
         chance = readable(config, self._found[task]).numpy().astype(np.float64)
-        items = self._table.item
-        first = np.argsort(np.where(items >= 0, -score, np.inf), axis=1, kind="stable")[:, :TOP]
-        real = np.take_along_axis(items, first, axis=1) >= 0
+        real = np.take_along_axis(self._table.item, first, axis=1) >= 0
         total = np.where(real, np.take_along_axis(chance, first, axis=1), 0.0).sum(axis=1)
         return (total / np.maximum(real.sum(axis=1), 1))[self._request]
 

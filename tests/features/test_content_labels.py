@@ -76,6 +76,8 @@ def test_an_item_is_told_by_the_labels_of_others(shop):
 def test_labels_without_content_say_nothing_and_do_no_harm(shop):
     content, item, label, _ = shop
     assert not said_by_content(0 * content, item, label).any()
+    nobody_has_any = content_values(pa.table({}), (), np.ones(ITEMS, bool))
+    assert not said_by_content(nobody_has_any, item, label).any()
     assert not said_by_content(content, item[:6], label[:6]).any()  # two items teach nothing
 
 

@@ -12,9 +12,6 @@ from interactions.config import TaskConfig
 from ranking.inputs import RankerInputs
 from ranking.sides import RowsDense, Sides, SidesDense
 
-_EDGE = 0.02
-"""What an expected label stays away from its bounds, as a share of what lies between."""
-
 
 @dataclass(frozen=True)
 class Outputs:
@@ -64,19 +61,11 @@ class Heads(tf.Module):
         )
 
     def number_of(self, task: str, label: tf.Tensor) -> tf.Tensor:
-        """Turn what is expected of a task's label into the output that predicts it, any shape.
+        """Return a task's expected label in standard deviations from the mean, of any shape.
 
-        What a head adds to it with a factor of 1 is then the label itself. Of a binary task, whose
-        `label` is no probability yet, it is in standard deviations.
+        The head of a regression that is 1 times this number predicts the label.
         """
-        mean, std = self._inputs.label_mean[task], self._inputs.label_std[task]
-        bounds = self._inputs.bounds(task) if self._tasks[task].kind == "regression" else None
-        if bounds is None:
-            return (label - mean) / std
-        low, high = bounds
-        share = tf.clip_by_value((label - low) / (high - low), _EDGE, 1 - _EDGE)
-        logit = tf.math.log(share) - tf.math.log1p(-share)
-        return (logit - _logit(self._share(task))) / np.float32(self._slope(task))
+        return (label - self._inputs.label_mean[task]) / self._inputs.label_std[task]
 
     def start_linear(self, task: str, place: int, factor: float) -> None:
         """Make a new head `factor` times the candidate's number at `place`."""
@@ -99,32 +88,21 @@ class Heads(tf.Module):
         return output if given is None else logit_of_both(self._joint(given, own), output)
 
     def _label(self, task: str, output: tf.Tensor) -> tf.Tensor:
-        """Turn a regression's output into a label between its bounds."""
+        """Turn a regression's output into a label between its bounds.
+
+        Beyond a bound the gradient is that of the bound: a label inside still draws the output
+        back, and one at the bound does not push it further. A sigmoid between the bounds would be
+        all but flat where most labels lie at one end, as prices do.
+        """
         if self._tasks[task].kind != "regression":
             return output
-        mean, std = self._inputs.label_mean[task], self._inputs.label_std[task]
+        label = self._inputs.label_mean[task] + self._inputs.label_std[task] * output
         bounds = self._inputs.bounds(task)
         if bounds is None:
-            return mean + std * output
-        low, high = bounds
-        middle, slope = _logit(self._share(task)), np.float32(self._slope(task))
-        return low + (high - low) * tf.sigmoid(middle + slope * output)
-
-    def _share(self, task: str) -> float:
-        """Where the mean label lies between its bounds."""
-        low, high = self._bounds(task)
-        return float(np.clip((self._inputs.label_mean[task] - low) / (high - low), 0.05, 0.95))
-
-    def _slope(self, task: str) -> float:
-        """Logits per output: an output of 1 is about one standard deviation, as without bounds."""
-        low, high = self._bounds(task)
-        share = self._share(task)
-        return self._inputs.label_std[task] / ((high - low) * share * (1 - share))
-
-    def _bounds(self, task: str) -> tuple[float, float]:
-        bounds = self._inputs.bounds(task)
-        assert bounds is not None, "asked only of a task with bounds"
-        return bounds
+            return label
+        bounded = tf.clip_by_value(label, *bounds)
+        # what is added is 0, and has the gradient that the clipped label lacks
+        return tf.stop_gradient(bounded) + (label - tf.stop_gradient(label))
 
     def _offset(self, task: str) -> np.float32:
         """The logit that a head starts from: the rate of the task, given what it is given."""

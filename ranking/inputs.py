@@ -28,11 +28,11 @@ class RankerInputs:
     label_mean: Mapping[str, float]
     label_std: Mapping[str, float]
     label_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Lowest and highest label seen, by task: the bounds of a regression without a declared
-    range; one that is not here either is not bounded."""
+    """Lowest and highest label seen, by task: the bounds of what is expected of it, and of a
+    regression's predictions, without a declared range; one that is not here either has none."""
 
     def bounds(self, task: str) -> tuple[float, float] | None:
-        """Return what a regression's predictions lie between, None where nothing bounds them."""
+        """Return what labels lie between, None where nothing bounds them."""
         low, high = self.tasks[task].range or self.label_range.get(task, (0.0, 0.0))
         return (low, high) if low < high else None
 

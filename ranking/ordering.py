@@ -91,13 +91,13 @@ def write_learnt(learnt: Learnt, folder: Path) -> None:
         "tried": len(learnt.tried),
         "ndcg": {
             "chosen": learnt.chosen.ndcg,
-            "retrieval alone": learnt.retrieval_only.ndcg,
+            "retrieval task alone": learnt.retrieval_only.ndcg,
             "reference": learnt.reference_ndcg,
             "share taken to be lost": learnt.lost_ndcg,
         },
         "mean prediction": {
             "chosen": learnt.chosen.outcome,
-            "retrieval alone": learnt.retrieval_only.outcome,
+            "retrieval task alone": learnt.retrieval_only.outcome,
         },
         "unmet": list(learnt.unmet),
     }
@@ -110,7 +110,7 @@ def write_learnt(learnt: Learnt, folder: Path) -> None:
 def _trade_offs(learnt: Learnt) -> list[TradeOff]:
     """What each task's first places hold against the NDCG of the chosen items."""
     ndcg = np.array([one.ndcg for one in learnt.tried])
-    marks = (("retrieval alone", 0), ("chosen", learnt.tried.index(learnt.chosen)))
+    marks = (("retrieval task alone", 0), ("chosen", learnt.tried.index(learnt.chosen)))
     return [
         TradeOff(
             name=task,

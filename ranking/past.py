@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from features.backend import tf
-from features.label_factors import LabelFactors
+from features.label_factors import LARGEST_LOG, LabelFactors
 from features.layers import static_length
 from features.neighbours import Neighbours
 from features.statistics import Statistics
@@ -37,8 +39,12 @@ class Past(tf.Module):
         )
         self._factors = {
             task: [
-                tf.Variable(tf.constant(table), trainable=False, name=f"{side}_factors_{task}")
-                for side, table in (("user", found.user), ("item", found.item))
+                tf.Variable(tf.constant(table), trainable=False, name=f"{name}_{task}")
+                for name, table in (
+                    ("user_factors", found.user),
+                    ("item_factors", found.item),
+                    ("logarithm", np.array(found.logarithm, np.float32)),
+                )
             ]
             for task, found in (factors or {}).items()
         }
@@ -63,12 +69,15 @@ class Past(tf.Module):
 
     def expected(self, task: str, users: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """What the labels' factors expect of `users` [B] and `candidates` [B, C], a label each."""
-        user, item = self._factors[task]
+        user, item, logarithm = self._factors[task]
         mine = tf.gather(user, _known(users, user))
         theirs = tf.gather(item, _known(candidates, item))
         # the item's bias counts once, whatever the user's row begins with
         ones = tf.concat([tf.ones_like(mine[:, :1]), mine[:, 1:]], axis=1)
-        return mine[:, :1] + tf.squeeze(tf.matmul(theirs, ones[:, :, tf.newaxis]), axis=-1)
+        total = mine[:, :1] + tf.squeeze(tf.matmul(theirs, ones[:, :, tf.newaxis]), axis=-1)
+        factor, offset = logarithm[0], logarithm[1]
+        amount = factor * (tf.exp(tf.minimum(total, LARGEST_LOG)) - offset)
+        return tf.where(factor > 0, amount, total)
 
     def copy(self) -> Past:
         """Return another `Past` with the same content."""
@@ -76,8 +85,8 @@ class Past(tf.Module):
             v.numpy() for v in (self._user, self._item, self._near, self._weight)
         )
         factors = {
-            task: LabelFactors(*(table.numpy() for table in tables))
-            for task, tables in self._factors.items()
+            task: LabelFactors(user.numpy(), item.numpy(), tuple(logarithm.numpy().tolist()))
+            for task, (user, item, logarithm) in self._factors.items()
         }
         return Past(Statistics(user, item, {}, {}), Neighbours(near, weight), factors)
 

@@ -152,7 +152,10 @@ def restore_ranker(
 
 
 def start_from(ranker: Ranker, examples: Examples) -> None:
-    """Let a new ranker begin as the best one that knows only retrieval score and label factors."""
+    """Let a new ranker begin as the best one that knows only retrieval score and factors.
+
+    The factors are those of regressions; a binary task begins as its rate.
+    """
     ranker.start_from_retrieval(retrieval_scale(examples.candidates))
     ranker.start_from_factors()
     for task in ranker.heads.corrected:
@@ -227,7 +230,7 @@ def _calibrators(
             shown.queries.user,
             kind=ranker.tasks[task].kind,
             method=config.calibration,
-            known=expected.get(task),
+            known=expected.get(task) if ranker.tasks[task].kind == "regression" else None,
         )
         for task in ranker.tasks
         if task != RETRIEVAL

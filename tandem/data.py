@@ -13,12 +13,10 @@ import numpy as np
 import pyarrow as pa
 from rich.console import Console
 
-from features.content_labels import content_values
 from features.entities import EncodedTable, EntityEncoders
-from features.label_factors import LabelFactors, label_factors
+from features.label_factors import LabelFactors
 from features.neighbours import neighbours
 from features.statistics import Statistics, statistics
-from features.traits import content_traits, meeting_traits
 from interactions import loading, storage
 from interactions.blocks import count_values
 from interactions.config import FeatureConfig
@@ -32,6 +30,7 @@ from ranking.model import Past
 from retrieval.model import RetrieverInputs
 from retrieval.trends import Trends
 from tandem.config import TandemConfig
+from tandem.expected_labels import factors_by_task
 
 USER_ID, ITEM_ID = "user_id", "item_id"
 """Names of the ids among the encoded features."""
@@ -87,44 +86,13 @@ class Data:
         return Past(self.statistics(*windows), near, self.label_factors(*windows))
 
     def label_factors(self, *windows: int) -> dict[str, LabelFactors]:
-        """By regression, the factors of the labels known when the last of `windows` was over."""
-        labels = {
-            task: values
-            for task, values in self.labels(windows[-1]).items()
-            if self.config.tasks[task].kind == "regression"
-        }
-        if not labels:
-            return {}
-        log, rows = self.log, self.windows.rows(*windows)
-        users, items = len(log.user_ids), len(log.item_ids)
-        rated = np.any([~np.isnan(values) for values in labels.values()], axis=0)
-        met = rows[(log.chosen | rated)[rows]]
-        sides = meeting_traits(log.user[met], log.item[met], users=users + 1, items=items + 1)
-        config = self.config.data
-        known = [
-            count_values(ids, rows, size=size) > 0
-            for ids, size in ((log.user, users), (log.item, items))
-        ]
-        traits = [
-            np.concatenate([side, _with_unknown(content_traits(table, features, seen))], axis=1)
-            for side, table, features, seen in (
-                (sides[0], log.user_table, config.user_features, known[0]),
-                (sides[1], log.item_table, config.item_features, known[1]),
-            )
-        ]
-        content = content_values(log.item_table, config.item_features, known[1])
-        result = {}
-        for task, values in labels.items():
-            there = rows[~np.isnan(values[rows])]
-            result[task] = label_factors(
-                log.user[there],
-                log.item[there],
-                values[there].astype(np.float64),
-                user_traits=traits[0],
-                item_traits=traits[1],
-                item_content=content,
-            )
-        return result
+        """By task, the factors of the labels known when the last of `windows` was over."""
+        return factors_by_task(
+            self.log,
+            self.windows.rows(*windows),
+            self.labels(windows[-1]),
+            config=self.config.data,
+        )
 
     def shifted(self) -> Data:
         """Return the windows for a refit on everything.
@@ -136,11 +104,6 @@ class Data:
         never = np.full_like(self.windows.ends[0], NEVER)
         ends = np.stack([self.windows.ends[RANKING], never, never, never])
         return Data(self.log, Windows(self.log, self.windows.kind, window, ends), self.config)
-
-
-def _with_unknown(table: np.ndarray) -> np.ndarray:
-    """Add a last row of zeros."""
-    return np.concatenate([table, np.zeros((1, table.shape[1]))])
 
 
 def read_data(config: TandemConfig, *, run: Path, console: Console) -> Data:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from serving.wishes import Wishes
 
 _CONDITION = re.compile(r"\s*([^=<>!]+?)\s*(!=|<=|>=|=)\s*(.+?)\s*")
+_WEIGHT = re.compile(r"\s*([^=]+?)\s*=\s*(-?\d+\.?\d*|-?\.\d+)\s*")
 _CAP = re.compile(r"\s*([^=]+?)\s*=\s*(\d+)\s*")
 
 
@@ -37,6 +38,12 @@ def wish_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="At most N items may share a value: brand=2.",
         ),
         click.option(
+            "--weight",
+            multiple=True,
+            metavar="TASK=W",
+            help="How much a task counts in the score, others as exported: purchase=2.",
+        ),
+        click.option(
             "--diversity",
             type=click.FloatRange(0, 1),
             default=0.0,
@@ -55,6 +62,7 @@ def wishes(
     allow: Sequence[str],
     where: Sequence[str],
     at_most: Sequence[str],
+    weight: Sequence[str],
     diversity: float,
     explain: bool,
 ) -> Wishes | None:
@@ -62,7 +70,7 @@ def wishes(
 
     Raises UserError for a rule that cannot be read.
     """
-    if not (exclude or allow or where or at_most or diversity or explain):
+    if not (exclude or allow or where or at_most or weight or diversity or explain):
         return None
     from serving.wishes import Wishes
 
@@ -82,6 +90,7 @@ def wishes(
         least=numbers[">="],
         most=numbers["<="],
         at_most=dict(_cap(one) for one in at_most),
+        task_weights=dict(_weight(one) for one in weight),
         diversity=diversity,
         explain=explain,
     )
@@ -112,3 +121,10 @@ def _cap(text: str) -> tuple[str, int]:
     if match is None:
         raise UserError(f"--at-most {text!r} is no cap; give FEATURE=N, such as brand=2")
     return match.group(1), int(match.group(2))
+
+
+def _weight(text: str) -> tuple[str, float]:
+    match = _WEIGHT.fullmatch(text)
+    if match is None:
+        raise UserError(f"--weight {text!r} is no weight; give TASK=W, such as purchase=2")
+    return match.group(1), float(match.group(2))

@@ -185,7 +185,11 @@ def sharing_ratios(
 
 
 def training_ratio(given: World, config: RankingConfig, *, rounds: int) -> Ratio:
-    """Compare a training step on encoded tables with one whose items come as strings."""
+    """Compare a training step on encoded tables with one that is fed by strings.
+
+    By strings means what a model with its look-ups inside does: ids, categories and texts of users,
+    items and events are looked up at each step, wherever they stand.
+    """
     ranker = given.ranker(config)
     scorer = given.scorer(ranker)
     batches = Batches(given.examples, scorer, config=config, seed=0)
@@ -201,14 +205,17 @@ def training_ratio(given: World, config: RankingConfig, *, rounds: int) -> Ratio
 
     strings = _Strings(given)
     lists, pages = np.arange(config.batch_queries), np.arange(config.batch_queries)
+    events = given.examples.candidates.queries.row[lists], batches.pages.take(pages).queries.row
 
     def step() -> tf.Tensor:
         return update(batches.batch(lists, pages), tf.constant([0, 0]))
 
     def step_of_strings() -> tf.Tensor:
         batch = batches.batch(lists, pages)
-        for part in batch.values():
-            strings.encode(part["items"].numpy(), part["history"].numpy())
+        for part, rows in zip((batch["choices"], batch["exposures"]), events, strict=True):
+            strings.encode("items", part["items"].numpy(), part["history"].numpy())
+            strings.encode("users", part["users"].numpy())
+            strings.encode("context", rows)
         return update(batch, tf.constant([0, 0]))
 
     taken = medians({"strings": step_of_strings, "tables": step}, rounds)
@@ -216,22 +223,38 @@ def training_ratio(given: World, config: RankingConfig, *, rounds: int) -> Ratio
 
 
 class _Strings:
-    """Encodes the items of a batch from their raw columns, as the serving graph would."""
+    """Encodes users, items and events from their raw columns, as the serving graph would."""
 
     def __init__(self, given: World) -> None:
         log = given.data.log
-        encoders = EntityEncoders.load(given.folder / "items")
-        table = log.item_table.append_column(ITEM_ID, [log.item_ids.tolist()])
-        self._raw = {
-            name: value.numpy() if isinstance(value, tf.Tensor) else value
-            for name, value in encoders.raw(table).items()
+        tables = {
+            "items": log.item_table.append_column(ITEM_ID, [log.item_ids.tolist()]),
+            "users": log.user_table.append_column(USER_ID, [log.user_ids.tolist()]),
+            "context": log.event_table,
         }
-        self._encode = tf.function(encoders, reduce_retracing=True)
+        encoders = {
+            kind: EntityEncoders.load(given.folder / kind)
+            for kind in tables
+            if (given.folder / kind).exists()
+        }
+        self._raw = {
+            kind: {
+                name: value.numpy() if isinstance(value, tf.Tensor) else value
+                for name, value in own.raw(tables[kind]).items()
+            }
+            for kind, own in encoders.items()
+        }
+        self._encode = {
+            kind: tf.function(own, reduce_retracing=True) for kind, own in encoders.items()
+        }
 
-    def encode(self, *rows: np.ndarray) -> None:
-        """Look up every item of `rows`, as often as it stands there."""
+    def encode(self, kind: str, *rows: np.ndarray) -> None:
+        """Look up every one of `rows`, as often as it stands there."""
+        if kind not in self._encode:
+            return
         wanted = np.maximum(np.concatenate([one.ravel() for one in rows]), 0)
-        self._encode({name: tf.constant(values[wanted]) for name, values in self._raw.items()})
+        raw = self._raw[kind]
+        self._encode[kind]({name: tf.constant(values[wanted]) for name, values in raw.items()})
 
 
 def medians(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:

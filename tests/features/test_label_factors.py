@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import features.label_factors
 from features.label_factors import label_factors
 
 USERS, ITEMS = 60, 40
@@ -74,6 +75,78 @@ def test_of_too_little_the_mean_is_all_there_is_to_say(labels):
     found = label_factors(user, item, labels, user_traits=traits[0], item_traits=traits[1])
     predicted = found.predict(np.array([0, -1]), np.array([3, -1]))
     np.testing.assert_allclose(predicted, labels.mean() if len(labels) else 0.0, rtol=1e-6)
+
+
+def test_amounts_that_differ_by_factors_are_expected_by_factors(monkeypatch):
+    truth, known, labels, sides = world(taste=0.3)
+    found = fit(known, np.exp(labels), sides)
+    assert found.logarithm[0] > 1  # the mean of an exponential is above that of its exponent
+    monkeypatch.setattr(features.label_factors, "_log_offset", lambda label: None)
+    plain = fit(known, np.exp(labels), sides)
+    # log-normal noise of .3 lifts a mean by exp(.3 ** 2 / 2)
+    expected = np.exp(truth + 0.045)
+    assert error(found, expected, ~known) < 0.8 * error(plain, expected, ~known)
+
+
+def test_an_amount_of_few_labels_far_above_the_others_is_believed():
+    rng = np.random.default_rng(1)
+    item = np.concatenate([rng.integers(0, 199, 4000), np.full(20, 199)])
+    user = rng.integers(0, 300, len(item))
+    price = np.append(rng.lognormal(0, 0.5, 199), 40.0)
+    found = label_factors(
+        user,
+        item,
+        price[item] * rng.lognormal(0, 0.1, len(item)),
+        user_traits=np.zeros((301, 0)),
+        item_traits=np.zeros((201, 0)),
+    )
+    assert found.predict(np.arange(300), np.full(300, 199)).mean() == pytest.approx(40, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.tile([1.0, 0.0, 0.0, 0.0], 50),
+        np.tile([5.0, 5.0, 4.0, 1.0], 50),
+        np.tile([-1.0, 0.0, 0.0, 9.0], 50),
+        np.tile([0.0, 0.0, 0.0, 20.0, 0.0, 0.0, 20.0, 0.0, 20.0, 60.0], 20),
+    ],
+    ids=["binary", "ratings", "negative", "mostly 0"],
+)
+def test_other_labels_stay_on_their_own_scale(labels):
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, USERS, 200), rng.integers(0, ITEMS, 200)
+    found = label_factors(
+        user,
+        item,
+        labels,
+        user_traits=np.zeros((USERS + 1, 0)),
+        item_traits=np.zeros((ITEMS + 1, 0)),
+    )
+    assert found.logarithm == (0.0, 0.0)
+
+
+def test_of_rare_chances_the_mean_is_all_there_is_to_say():
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, 2000, 60_000), rng.integers(0, 500, 60_000)
+    label = (rng.random(60_000) < 0.005).astype(float)
+    traits = rng.normal(size=(2001, 4)), rng.normal(size=(501, 4))
+    found = label_factors(user, item, label, user_traits=traits[0], item_traits=traits[1])
+    np.testing.assert_allclose(found.predict(user, item), label.mean(), rtol=1e-5)
+
+
+def test_labels_that_are_fully_explained_are_predicted():
+    rng = np.random.default_rng(6)
+    user, item = rng.integers(0, 5, 500), rng.integers(0, 14, 500)
+    label = (user % 2).astype(float)
+    found = label_factors(
+        user,
+        item,
+        label,
+        user_traits=rng.normal(size=(6, 1)),
+        item_traits=rng.normal(size=(15, 2)),
+    )
+    np.testing.assert_allclose(found.predict(user, item), label, atol=0.02)
 
 
 def test_the_same_labels_give_the_same_factors():

@@ -44,9 +44,31 @@ def test_an_expected_label_becomes_the_output_that_predicts_it(ranges):
     np.testing.assert_allclose(found[0], expected, atol=1e-4)
 
 
-def test_labels_beyond_the_bounds_become_finite_outputs():
-    found = Heads(inputs()).number_of("rating", tf.constant([-10.0, 1.0, 5.0, 99.0]))
-    assert np.isfinite(found).all() and (np.diff(found) >= 0).all()
+@pytest.mark.parametrize("output", [-40.0, 40.0])
+def test_beyond_a_bound_the_bound_is_predicted_and_labels_inside_draw_back(output):
+    heads, hidden = Heads(inputs()), {task: tf.zeros([1, 1, 4]) for task in TASKS}
+    number = tf.Variable([[[output]]])
+    heads(hidden, Sides(None, number))
+    heads.start_linear("rating", 0, 1.0)
+    for label, pull in ((3.0, np.sign(output)), (3.0 + 2 * np.sign(output), 0.0)):
+        with tf.GradientTape() as tape:
+            found = heads(hidden, Sides(None, number)).predictions["rating"]
+            loss = tf.reduce_sum(tf.square(found - label))
+        assert float(found[0, 0]) == 3.0 + 2 * np.sign(output)
+        assert np.sign(tape.gradient(loss, number).numpy()).item() == pull
+
+
+def test_amounts_far_below_the_largest_one_are_told_apart():
+    means, spread = inputs().label_mean | {"rating": 3.0}, inputs().label_std | {"rating": 4.0}
+    amounts = inputs(label_range={"rating": (0.0, 1e3)}, label_mean=means, label_std=spread)
+    heads = Heads(amounts)
+    hidden = {task: tf.zeros([1, 3, 4]) for task in TASKS}
+    expected = tf.constant([0.2, 0.9, 2.0])
+    sides = Sides(None, tf.reshape(heads.number_of("rating", expected), [1, 3, 1]))
+    heads(hidden, sides)
+    heads.start_linear("rating", 0, 1.0)
+    found = heads(hidden, sides).predictions["rating"]
+    np.testing.assert_allclose(found[0], expected, atol=1e-4)
 
 
 @pytest.fixture

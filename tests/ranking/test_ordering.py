@@ -89,7 +89,7 @@ def test_what_was_learned_is_in_the_run(trained_system, table, predictions, tmp_
     assert kept["weights"] == order.weights
     assert (
         kept["mean prediction"]["chosen"]["purchase"]
-        > kept["mean prediction"]["retrieval alone"]["purchase"]
+        > kept["mean prediction"]["retrieval task alone"]["purchase"]
     )
     assert (tmp_path / "plots" / "order.png").read_bytes().startswith(b"\x89PNG")
 

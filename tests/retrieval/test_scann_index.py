@@ -173,6 +173,10 @@ def test_settings_must_hold_for_users_that_had_no_part_in_choosing_them(monkeypa
 
     # without a margin, which would do for the others too
     monkeypatch.setattr(scann_tuning, "_ERRORS", 0)
+    # on a busy machine any good settings may be the fastest; those with the fewest leaves are to be
+    monkeypatch.setattr(
+        scann_tuning._Bench, "milliseconds", lambda bench, search, leaves: float(leaves)
+    )
     # the users that are asked second lie far from all items: what does for the first finds little
     others = 0.3 * np.random.default_rng(5).normal(size=ASKED.shape).astype(np.float32)
     others[:, -1] = 1.0

@@ -74,6 +74,16 @@ def events(finished):
     return [line.split(",") for line in text.splitlines()[1:]]
 
 
+def test_a_request_has_its_own_weights(server, tandem):
+    command = ["recommend", "--server", server.address, "--user", "u1", "-k", 20, "--json"]
+    tasks = json.loads(tandem(*command).out)["items"][0]["tasks"]
+    alone = [flag for task in tasks for flag in ("--weight", f"{task}={int(task == 'rating')}")]
+    items = json.loads(tandem(*command, *alone).out)["items"]
+    ratings = [item["tasks"]["rating"] for item in items]
+    assert ratings == sorted(ratings, reverse=True) and ratings[0] > ratings[-1]
+    assert "rating" in tandem(*command, "--weight", "fame=1").error
+
+
 def test_unknown_and_quiet_users_get_recommendations(finished, server, tandem):
     """A k above the catalogue gives the catalogue, less what the user has had."""
     known, quiet, nobody = asked(tandem, server, "u1", "quiet", "nobody")

@@ -36,7 +36,7 @@ class Columns:
     statistics: Statistics
     near: Neighbours
     factors: tuple[LabelFactors, ...]
-    """Of each regression's labels, as the ranker has them."""
+    """Of each task's labels, as the ranker has them."""
 
     @classmethod
     def known_from(cls, problem: Problem, *windows: int) -> Columns:

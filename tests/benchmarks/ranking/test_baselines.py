@@ -78,13 +78,15 @@ def test_the_second_column_counts_what_was_chosen_before(tiny, columns):
 
 def test_what_labels_say_of_a_pair_is_among_the_columns(tiny, columns):
     """The ranker is given it, so trees are too, from the windows that they may know."""
-    [factors] = tiny.data.label_factors(RETRIEVAL).values()
+    factors = tiny.data.label_factors(RETRIEVAL)
+    assert set(factors) == {"rating", "purchase", "view"}
     lists = tiny.test.candidates.take(np.arange(20))
     table = columns.table(lists.queries, lists.item, lists.retrieval_score)
     users = np.broadcast_to(lists.queries.user[:, np.newaxis], lists.item.shape)
-    wanted = factors.predict(users.ravel(), lists.item.ravel()).reshape(lists.item.shape)
-    assert np.ptp(wanted) > 0
-    assert np.isclose(table, wanted[..., np.newaxis], atol=1e-5).all(axis=(0, 1)).any()
+    for one in factors.values():
+        wanted = one.predict(users.ravel(), lists.item.ravel()).reshape(lists.item.shape)
+        assert np.ptp(wanted) > 0
+        assert np.isclose(table, wanted[..., np.newaxis], atol=1e-5).all(axis=(0, 1)).any()
 
 
 def test_columns_know_the_windows_they_are_told_and_no_others(tiny, columns):

@@ -10,13 +10,14 @@ a logarithmic scale, and what is expected of them is brought back by Duan's smea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.stats import skew
 
 from features.content_labels import said_by_content
+from features.own_labels import OwnLabels, own_labels
 
 _DIM = 10
 """Length of a vector."""
@@ -51,16 +52,34 @@ class LabelFactors:
     logarithm: tuple[float, float] = (0.0, 0.0)
     """Where sums are logarithms: a label is the first times (exp(sum) - the second); (0, 0) where
     sums are labels."""
+    own: OwnLabels = field(default_factory=OwnLabels.none)
+    """What earlier labels of the very pair add: a label, or where sums are logarithms a share of
+    what the factors expect."""
 
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Return the expected labels of pairs of rows, [n] each, -1 is unknown; [n] float32."""
-        mine, theirs = self.user[user], self.item[item]
-        total = mine[:, 0] + theirs[:, 0] + np.einsum("nd,nd->n", mine[:, 1:], theirs[:, 1:])
+        own = self.own.of(self.pair(user, item))
+        label = self.by_factors(user, item)
+        return label * (1 + own) if self.logarithm[0] else label + own
+
+    def by_factors(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Return what the sums say alone, as `predict` does."""
+        total = self.total(user, item)
         factor, offset = self.logarithm
         if not factor:
             return total
         amount = np.exp(np.minimum(total, np.float32(LARGEST_LOG)))
         return np.float32(factor) * (amount - np.float32(offset))
+
+    def total(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Return the sums, [n] float32."""
+        mine, theirs = self.user[user], self.item[item]
+        return mine[:, 0] + theirs[:, 0] + np.einsum("nd,nd->n", mine[:, 1:], theirs[:, 1:])
+
+    def pair(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Return the numbers of pairs in `own`, [n] int64; one with an unknown is none of them."""
+        number = user.astype(np.int64) * len(self.item) + item
+        return np.where((user < 0) | (item < 0), np.int64(-1), number)
 
 
 def label_factors(
@@ -86,10 +105,28 @@ def label_factors(
     offset = _log_offset(label)
     scaled = label if offset is None else np.log(label + offset)
     found = _on_one_scale(user, item, scaled, user_traits, item_traits, item_content)
-    if offset is None:
-        return found
-    amount = replace(found, logarithm=(1.0, offset)).predict(user, item)
-    return replace(found, logarithm=(float(label.mean() / amount.mean()), offset))
+    if offset is not None:
+        amount = replace(found, logarithm=(1.0, offset)).by_factors(user, item)
+        found = replace(found, logarithm=(float(label.mean() / amount.mean()), offset))
+    return replace(found, own=_own_labels(found, user, item, label, scaled))
+
+
+def _own_labels(
+    found: LabelFactors, user: np.ndarray, item: np.ndarray, label: np.ndarray, scaled: np.ndarray
+) -> OwnLabels:
+    """What the labels of a pair add to the factors, `scaled` as these are."""
+    expected = found.by_factors(user, item)
+    size = np.ones(len(label))
+    if found.logarithm[0]:
+        # an amount is off by a share of itself
+        size, mean = np.maximum(expected, 0.0), label.mean()
+        return own_labels(
+            found.pair(user, item),
+            scaled - found.total(user, item),
+            off=(label - size) / mean,
+            size=size / mean,
+        )
+    return own_labels(found.pair(user, item), scaled - expected, off=label - expected, size=size)
 
 
 def _log_offset(label: np.ndarray) -> float | None:

@@ -97,6 +97,7 @@ def fit_calibrator(
     kind: str,
     method: str,
     known: np.ndarray | None = None,
+    spread: np.ndarray | None = None,
 ) -> Calibrator:
     """Fit how a task's predictions become what its labels are.
 
@@ -107,15 +108,20 @@ def fit_calibrator(
         kind: `binary` or `regression`.
         method: `none`, `platt`, `isotonic`, or `auto` for the one of least held-out loss.
         known: [n] float, the labels that a regression's factors expect: `auto` tries a blend too.
+        spread: [n] float above 0, what the error of each label is about proportional to; all are
+            about as exact where None. A few large amounts would else decide on how all are
+            calibrated, and by chance.
     """
     there = ~np.isnan(label)
     fits, beside = _FITS[kind], np.zeros(len(label)) if known is None else known
     if known is not None:
         fits = fits | {"blend": _blend}
-    prediction, beside, label = (
-        part[there].astype(np.float64) for part in (prediction, beside, label)
+    weight = np.ones(len(label)) if spread is None else spread.astype(np.float64) ** -2.0
+    prediction, beside, label, weight = (
+        part[there].astype(np.float64) for part in (prediction, beside, label, weight)
     )
-    rows, users = _Rows(prediction, beside, label, kind), users[there]
+    weight /= weight.mean() if len(weight) else 1.0
+    rows, users = _Rows(prediction, beside, label, weight, kind), users[there]
     if method == "none" or not rows.enough:
         return AS_IT_IS
     if method != "auto":
@@ -136,6 +142,8 @@ class _Rows:
     prediction: np.ndarray
     known: np.ndarray
     label: np.ndarray
+    weight: np.ndarray
+    """About 1."""
     kind: str
 
     @property
@@ -153,13 +161,14 @@ class _Rows:
 
     def take(self, some: np.ndarray) -> _Rows:
         """Return the rows where `some` [n] bool holds."""
-        return _Rows(self.prediction[some], self.known[some], self.label[some], self.kind)
+        columns = (self.prediction, self.known, self.label, self.weight)
+        return _Rows(*(values[some] for values in columns), self.kind)
 
     def losses(self, calibrator: Calibrator) -> np.ndarray:
-        """Squared errors or log losses of the calibrated predictions."""
+        """Squared errors or log losses of the calibrated predictions, weighted."""
         value, known = (tf.constant(x, tf.float32) for x in (self.prediction, self.known))
         found = calibrator(value, known) if isinstance(calibrator, Blend) else calibrator(value)
-        return _losses(self.kind, found.numpy().astype(np.float64), self.label)
+        return self.weight * _losses(self.kind, found.numpy().astype(np.float64), self.label)
 
     def held_out(self, fit: Fit, held: np.ndarray) -> np.ndarray:
         """Losses of the rows that are `held` [n] bool out, as fitted on the others."""
@@ -239,18 +248,21 @@ def _platt(rows: _Rows) -> Affine:
 
 
 def _line(rows: _Rows) -> Affine:
-    scale, offset = _least_squares(rows.prediction[:, np.newaxis], rows.label, [_LEAST_SCALE])
+    scale, offset = _least_squares(rows.prediction[:, np.newaxis], rows, [_LEAST_SCALE])
     return Affine(scale, offset)
 
 
 def _blend(rows: _Rows) -> Blend:
-    return Blend(*_least_squares(rows.both, rows.label, [0.0, 0.0]))
+    return Blend(*_least_squares(rows.both, rows, [0.0, 0.0]))
 
 
-def _least_squares(columns: np.ndarray, label: np.ndarray, least: Sequence[float]) -> list[float]:
-    """Weights of `columns` [n, m], each at `least` so much, and an offset."""
-    design = np.column_stack([columns, np.ones(len(label))])
-    return lsq_linear(design, label, bounds=([*least, -np.inf], np.inf)).x.tolist()
+def _least_squares(columns: np.ndarray, rows: _Rows, least: Sequence[float]) -> list[float]:
+    """Factors of `columns` [n, m], each at `least` so much, and an offset."""
+    design = np.column_stack([columns, np.ones(len(columns))])
+    exactness = np.sqrt(rows.weight)
+    bounds = ([*least, -np.inf], np.inf)
+    found = lsq_linear(exactness[:, np.newaxis] * design, exactness * rows.label, bounds=bounds)
+    return found.x.tolist()
 
 
 def _isotonic_logits(rows: _Rows) -> Isotonic:
@@ -261,12 +273,14 @@ def _isotonic_logits(rows: _Rows) -> Isotonic:
 def _blocks(rows: _Rows) -> Isotonic:
     """Centre and mean of each block; one label at the mean is added to each, for the small ones."""
     order = np.argsort(rows.prediction, kind="stable")
-    label, prior = rows.label[order], rows.label.mean()
-    found = isotonic_regression(label)
+    label, weight = rows.label[order], rows.weight[order]
+    prior = np.average(label, weights=weight)
+    found = isotonic_regression(label, weights=weight)
     starts = found.blocks[:-1].astype(np.int64)
-    count = np.diff(found.blocks)
-    at = np.add.reduceat(rows.prediction[order], starts) / count
-    value = np.maximum.accumulate((np.add.reduceat(label, starts) + prior) / (count + 1))
+    total = np.add.reduceat(weight, starts)
+    at = np.add.reduceat(weight * rows.prediction[order], starts) / total
+    value = (np.add.reduceat(weight * label, starts) + prior) / (total + 1)
+    value = np.maximum.accumulate(value)
     at, first = np.unique(at, return_index=True)
     return Isotonic(tuple(at.tolist()), tuple(value[first].tolist()))
 

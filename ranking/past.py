@@ -10,6 +10,7 @@ from features.backend import tf
 from features.label_factors import LARGEST_LOG, LabelFactors
 from features.layers import static_length
 from features.neighbours import Neighbours
+from features.own_labels import OwnLabels
 from features.statistics import Statistics
 
 
@@ -48,6 +49,14 @@ class Past(tf.Module):
             ]
             for task, found in (factors or {}).items()
         }
+        # how many pairs are known differs from cut to cut
+        self._own = {
+            task: [
+                tf.Variable(table, trainable=False, name=f"{name}_{task}", shape=[None])
+                for name, table in (("pair", found.own.pair), ("own", found.own.difference))
+            ]
+            for task, found in (factors or {}).items()
+        }
 
     def user(self, rows: tf.Tensor) -> tf.Tensor:
         """Statistics of user rows [...] int32 (-1 is unknown), [..., names]."""
@@ -77,7 +86,27 @@ class Past(tf.Module):
         total = mine[:, :1] + tf.squeeze(tf.matmul(theirs, ones[:, :, tf.newaxis]), axis=-1)
         factor, offset = logarithm[0], logarithm[1]
         amount = factor * (tf.exp(tf.minimum(total, LARGEST_LOG)) - offset)
-        return tf.where(factor > 0, amount, total)
+        own = self._own_labels(task, users, candidates)
+        return tf.where(factor > 0, amount * (1 + own), total + own)
+
+    def spread(self, task: str, expected: np.ndarray) -> np.ndarray | None:
+        """What labels of which so much is `expected` [n] differ from that in proportion to, [n].
+
+        None where they all differ alike, and not as amounts do.
+        """
+        factor, offset = self._factors[task][2].numpy()
+        return np.maximum(expected, 0.0) + offset if factor > 0 else None
+
+    def _own_labels(self, task: str, users: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """What earlier labels of the very pairs add, [B, C], as `features.own_labels` says."""
+        pairs, difference = self._own[task]
+        items = static_length(self._factors[task][1], 0)
+        mine = tf.cast(users, tf.int64)[:, tf.newaxis]
+        pair = mine * items + tf.cast(candidates, tf.int64)
+        place = tf.searchsorted(pairs, tf.reshape(pair, [-1]))
+        place = tf.reshape(tf.minimum(place, tf.size(pairs) - 1), tf.shape(pair))
+        same = (tf.gather(pairs, place) == pair) & (mine >= 0) & (candidates >= 0)
+        return tf.where(same, tf.gather(difference, place), 0.0)
 
     def copy(self) -> Past:
         """Return another `Past` with the same content."""
@@ -85,7 +114,12 @@ class Past(tf.Module):
             v.numpy() for v in (self._user, self._item, self._near, self._weight)
         )
         factors = {
-            task: LabelFactors(user.numpy(), item.numpy(), tuple(logarithm.numpy().tolist()))
+            task: LabelFactors(
+                user.numpy(),
+                item.numpy(),
+                tuple(logarithm.numpy().tolist()),
+                OwnLabels(*(table.numpy() for table in self._own[task])),
+            )
             for task, (user, item, logarithm) in self._factors.items()
         }
         return Past(Statistics(user, item, {}, {}), Neighbours(near, weight), factors)

@@ -231,6 +231,7 @@ def _calibrators(
             kind=ranker.tasks[task].kind,
             method=config.calibration,
             known=expected.get(task) if ranker.tasks[task].kind == "regression" else None,
+            spread=ranker.past.spread(task, expected[task]) if task in expected else None,
         )
         for task in ranker.tasks
         if task != RETRIEVAL

@@ -103,6 +103,29 @@ def test_an_amount_of_few_labels_far_above_the_others_is_believed():
     assert found.predict(np.arange(300), np.full(300, 199)).mean() == pytest.approx(40, rel=0.2)
 
 
+@pytest.mark.parametrize("amounts", [False, True], ids=["labels", "amounts"])
+def test_the_next_label_of_a_pair_is_expected_to_be_like_its_earlier_ones(amounts):
+    truth, known, _, sides = world(taste=0.3)
+    rng = np.random.default_rng(3)
+    user, item = (np.repeat(rows, 2) for rows in np.nonzero(known))
+    # what the pair is like, which no vector says
+    truth = truth + 0.8 * rng.normal(size=truth.shape)
+    label = truth[user, item] + rng.normal(0, 0.5, len(user))
+    found = label_factors(
+        user, item, np.exp(label) if amounts else label, user_traits=sides[0], item_traits=sides[1]
+    )
+    assert (found.logarithm[0] > 0) == amounts
+    rows = np.nonzero(known)
+    expected = np.exp(truth + 0.5**2 / 2)[rows] if amounts else truth[rows]
+    alone, both = (
+        np.sqrt(np.mean((predicted(*rows) - expected) ** 2))
+        for predicted in (found.by_factors, found.predict)
+    )
+    assert both < 0.75 * alone
+    elsewhere = np.nonzero(~known)
+    np.testing.assert_array_equal(found.predict(*elsewhere), found.by_factors(*elsewhere))
+
+
 @pytest.mark.parametrize(
     "labels",
     [

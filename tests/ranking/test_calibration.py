@@ -91,6 +91,26 @@ def test_a_regression_that_is_too_high_comes_back():
         assert np.abs(applied(found, 2 * true + 1) - true).mean() < 0.1
 
 
+@pytest.mark.parametrize("method", ["platt", "isotonic", "auto"])
+def test_a_few_large_amounts_do_not_decide_how_all_are_calibrated(method):
+    errors = {"all alike": [], "in proportion": []}
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        # one in fifty is a fill-up, as uncertain as it is large
+        true = rng.lognormal(0.7, 0.4, 3000) * np.where(rng.random(3000) < 0.02, 15, 1)
+        label = true * rng.lognormal(-(0.8**2) / 2, 0.8, 3000)
+        users = rng.integers(0, 300, 3000)
+        for name, spread in (("all alike", None), ("in proportion", true + 0.5)):
+            found = fit_calibrator(
+                2 * true, label, users, kind="regression", method=method, known=true, spread=spread
+            )
+            given = (tf.constant(2 * true, tf.float32), tf.constant(true, tf.float32))
+            value = (found(*given) if isinstance(found, Blend) else found(given[0])).numpy()
+            errors[name].append(np.mean(np.abs(value / true - 1)))
+    assert np.mean(errors["in proportion"]) < 0.6 * np.mean(errors["all alike"])
+    assert np.mean(errors["in proportion"]) < 0.1
+
+
 def test_what_is_calibrated_stays_as_it_is_or_almost(world):
     true, label, users = world
     found = fit_calibrator(true, label, users, kind="binary", method="auto")

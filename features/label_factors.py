@@ -53,22 +53,16 @@ class LabelFactors:
     """Where sums are logarithms: a label is the first times (exp(sum) - the second); (0, 0) where
     sums are labels."""
     own: OwnLabels = field(default_factory=OwnLabels.none)
-    """What earlier labels of the very pair add: a label, or where sums are logarithms a share of
-    what the factors expect."""
+    """What earlier labels of the very pair add: to the sum, or where sums are logarithms as a share
+    to exp(sum)."""
 
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Return the expected labels of pairs of rows, [n] each, -1 is unknown; [n] float32."""
-        own = self.own.of(self.pair(user, item))
-        label = self.by_factors(user, item)
-        return label * (1 + own) if self.logarithm[0] else label + own
-
-    def by_factors(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Return what the sums say alone, as `predict` does."""
-        total = self.total(user, item)
+        own, total = self.own.of(self.pair(user, item)), self.total(user, item)
         factor, offset = self.logarithm
         if not factor:
-            return total
-        amount = np.exp(np.minimum(total, np.float32(LARGEST_LOG)))
+            return total + own
+        amount = np.exp(np.minimum(total, np.float32(LARGEST_LOG))) * (1 + own)
         return np.float32(factor) * (amount - np.float32(offset))
 
     def total(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
@@ -106,27 +100,27 @@ def label_factors(
     scaled = label if offset is None else np.log(label + offset)
     found = _on_one_scale(user, item, scaled, user_traits, item_traits, item_content)
     if offset is not None:
-        amount = replace(found, logarithm=(1.0, offset)).by_factors(user, item)
+        amount = replace(found, logarithm=(1.0, offset)).predict(user, item)
         found = replace(found, logarithm=(float(label.mean() / amount.mean()), offset))
-    return replace(found, own=_own_labels(found, user, item, label, scaled))
+    return replace(found, own=_own_labels(found, user, item, label))
 
 
 def _own_labels(
-    found: LabelFactors, user: np.ndarray, item: np.ndarray, label: np.ndarray, scaled: np.ndarray
+    found: LabelFactors, user: np.ndarray, item: np.ndarray, label: np.ndarray
 ) -> OwnLabels:
-    """What the labels of a pair add to the factors, `scaled` as these are."""
-    expected = found.by_factors(user, item)
-    size = np.ones(len(label))
-    if found.logarithm[0]:
-        # an amount is off by a share of itself
-        size, mean = np.maximum(expected, 0.0), label.mean()
-        return own_labels(
-            found.pair(user, item),
-            scaled - found.total(user, item),
-            off=(label - size) / mean,
-            size=size / mean,
-        )
-    return own_labels(found.pair(user, item), scaled - expected, off=label - expected, size=size)
+    """What the labels of a pair add to the factors that were `found`."""
+
+    def differences() -> tuple[np.ndarray, np.ndarray]:
+        total = found.total(user, item)
+        factor, offset = found.logarithm
+        if not factor:
+            return label - total, np.ones(len(label))
+        amount = factor * np.exp(np.minimum(total, LARGEST_LOG, dtype=np.float64))
+        # variances between those of counts, as the mean, and of prices, as its square: what
+        # actuaries take for amounts (Tweedie 1984, with a power of 1.5)
+        return (label + factor * offset) / amount - 1, np.sqrt(amount / amount.mean())
+
+    return own_labels(found.pair(user, item), differences)
 
 
 def _log_offset(label: np.ndarray) -> float | None:

@@ -2,12 +2,13 @@
 
 Who buys two of a yoghurt each week, or fills a larger tank, differs from what the user and the item
 are otherwise like. How far such a difference is to be believed is credibility (Bühlmann and Straub
-1970, "Glaubwürdigkeit für Schadensätze"): n labels count n / (n + k), and pairs that were labelled
-more than once say how large k is.
+1970, "Glaubwürdigkeit für Schadensätze"): labels of volume v, n for n labels where all are as
+exact, count v / (v + k), and pairs that were labelled more than once say how large k is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,10 @@ _SURE = 2.0
 _LEAST_K, _MOST_K = 0.1, 20.0
 """No labels are believed without any doubt, and where one says hardly anything, pairs are not worth
 keeping."""
+_MOST_WEIGHT = 4
+"""Of a pair in what k is: as one with five labels has, so that no single one decides."""
 _MOST_PAIRS = 5_000_000
-"""Pairs that are kept, 12 bytes each: those of which most is said."""
+"""Pairs that are kept, 12 bytes each: those with the most volume."""
 NO_PAIR = np.iinfo(np.int64).max
 
 
@@ -45,48 +48,72 @@ class OwnLabels:
 
 
 def own_labels(
-    pair: np.ndarray, residual: np.ndarray, *, off: np.ndarray, size: np.ndarray
+    pair: np.ndarray, differences: Callable[[], tuple[np.ndarray, np.ndarray]]
 ) -> OwnLabels:
     """Learn what the labels of a pair say of its next one.
 
     Args:
         pair: [n] int64, at which a label was given.
-        residual: [n] float, the labels less what was expected, on a scale on which all are about as
-            exact: of these k is estimated.
-        off: [n] float, the labels less what was expected.
-        size: [n] float, above 0 and about 1, what `off` is proportional to; a difference is in
-            units of it.
+        differences: returns by how much each label differs from what was expected, [n] float, and
+            its volume, [n] float above 0 and about 1: the variance of a difference is in proportion
+            to one over it. Not asked where no pairs have labels enough.
     """
     pairs, place, count = np.unique(pair, return_inverse=True, return_counts=True)
-    k = _labels_believed_by_half(place, count, residual)
+    if (count > 1).sum() < _FEWEST_REPEATED:
+        return OwnLabels.none()
+    difference, volume = differences()
+    sums = _Sums.of(place, count, difference, volume)
+    k = _volume_believed_by_half(sums.take(count > 1))
     if k is None:
         return OwnLabels.none()
-    total = np.bincount(place, weights=off)
-    difference = total / (np.bincount(place, weights=size) + k)
+    believed = sums.total / (sums.volume + k)
     if len(pairs) > _MOST_PAIRS:
-        kept = np.sort(np.argpartition(-np.abs(difference), _MOST_PAIRS)[:_MOST_PAIRS])
-        pairs, difference = pairs[kept], difference[kept]
-    return OwnLabels(pairs, difference.astype(np.float32))
+        kept = np.sort(np.argpartition(-sums.volume, _MOST_PAIRS)[:_MOST_PAIRS])
+        pairs, believed = pairs[kept], believed[kept]
+    return OwnLabels(pairs, believed.astype(np.float32))
 
 
-def _labels_believed_by_half(
-    place: np.ndarray, count: np.ndarray, residual: np.ndarray
-) -> float | None:
-    """Return k, the variance within pairs over that between them.
+@dataclass(frozen=True)
+class _Sums:
+    """Of each pair's labels, [pairs] float64 each."""
 
-    None where the labels of a pair are not beyond doubt alike, or hardly.
+    count: np.ndarray
+    volume: np.ndarray
+    squared_volume: np.ndarray
+    total: np.ndarray
+    """Of differences times volumes."""
+    squares: np.ndarray
+    """Of squared differences times volumes."""
+    squared_products: np.ndarray
+    """Of squared differences times squared volumes."""
+
+    @classmethod
+    def of(
+        cls, place: np.ndarray, count: np.ndarray, difference: np.ndarray, volume: np.ndarray
+    ) -> _Sums:
+        product = difference * volume
+        summed = (volume, volume**2, product, difference * product, product**2)
+        return cls(count, *(np.bincount(place, weights=values) for values in summed))
+
+    def take(self, some: np.ndarray) -> _Sums:
+        """Return those of some pairs, [pairs] bool."""
+        return _Sums(*(values[some] for values in vars(self).values()))
+
+
+def _volume_believed_by_half(sums: _Sums) -> float | None:
+    """Return k, the variance of a label of volume 1 within pairs over that between them.
+
+    None where the labels of pairs, which all have more than one, are not beyond doubt alike, or
+    hardly.
     """
-    many = count > 1
-    if many.sum() < _FEWEST_REPEATED:
+    # differences of one pair multiplied by one another, each by each
+    alike = (sums.total**2 - sums.squared_products) / (sums.volume**2 - sums.squared_volume)
+    apart = (sums.squares - sums.total**2 / sums.volume) / (sums.count - 1)
+    share = np.minimum(sums.count - 1, _MOST_WEIGHT)
+    share = share / share.sum()
+    between, within = share @ alike, share @ apart
+    # a pair draws the mean to itself, so that it is further off than it looks
+    error = np.sqrt(((share * (alike - between) / (1 - share)) ** 2).sum())
+    if between <= _SURE * error or within > _MOST_K * between:
         return None
-    total, square = (np.bincount(place, weights=values)[many] for values in (residual, residual**2))
-    count = count[many]
-    # residuals of one pair multiplied by one another, each by each
-    products, number = (total**2 - square) / 2, count * (count - 1) / 2
-    between = products.sum() / number.sum()
-    error = np.sqrt(((products - between * number) ** 2).sum()) / number.sum()
-    if between <= _SURE * error:
-        return None
-    within = (square - total**2 / count).sum() / (count - 1).sum()
-    k = float(within / between)
-    return max(k, _LEAST_K) if k <= _MOST_K else None
+    return max(float(within / between), _LEAST_K)

@@ -108,9 +108,9 @@ def fit_calibrator(
         kind: `binary` or `regression`.
         method: `none`, `platt`, `isotonic`, or `auto` for the one of least held-out loss.
         known: [n] float, the labels that a regression's factors expect: `auto` tries a blend too.
-        spread: [n] float above 0, what the error of each label is about proportional to; all are
-            about as exact where None. A few large amounts would else decide on how all are
-            calibrated, and by chance.
+        spread: [n] float above 0, of a regression what the error of each label is about in
+            proportion to; all are about as exact where None. A few large amounts would else decide
+            on how all are calibrated, and by chance.
     """
     there = ~np.isnan(label)
     fits, beside = _FITS[kind], np.zeros(len(label)) if known is None else known
@@ -278,8 +278,9 @@ def _blocks(rows: _Rows) -> Isotonic:
     found = isotonic_regression(label, weights=weight)
     starts = found.blocks[:-1].astype(np.int64)
     total = np.add.reduceat(weight, starts)
+    one = total / np.diff(found.blocks)
     at = np.add.reduceat(weight * rows.prediction[order], starts) / total
-    value = (np.add.reduceat(weight * label, starts) + prior) / (total + 1)
+    value = (np.add.reduceat(weight * label, starts) + prior * one) / (total + one)
     value = np.maximum.accumulate(value)
     at, first = np.unique(at, return_index=True)
     return Isotonic(tuple(at.tolist()), tuple(value[first].tolist()))

@@ -85,9 +85,9 @@ class Past(tf.Module):
         ones = tf.concat([tf.ones_like(mine[:, :1]), mine[:, 1:]], axis=1)
         total = mine[:, :1] + tf.squeeze(tf.matmul(theirs, ones[:, :, tf.newaxis]), axis=-1)
         factor, offset = logarithm[0], logarithm[1]
-        amount = factor * (tf.exp(tf.minimum(total, LARGEST_LOG)) - offset)
         own = self._own_labels(task, users, candidates)
-        return tf.where(factor > 0, amount * (1 + own), total + own)
+        amount = factor * (tf.exp(tf.minimum(total, LARGEST_LOG)) * (1 + own) - offset)
+        return tf.where(factor > 0, amount, total + own)
 
     def spread(self, task: str, expected: np.ndarray) -> np.ndarray | None:
         """What labels of which so much is `expected` [n] differ from that in proportion to, [n].
@@ -95,7 +95,7 @@ class Past(tf.Module):
         None where they all differ alike, and not as amounts do.
         """
         factor, offset = self._factors[task][2].numpy()
-        return np.maximum(expected, 0.0) + offset if factor > 0 else None
+        return np.maximum(expected, 0.0) + factor * offset if factor > 0 else None
 
     def _own_labels(self, task: str, users: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """What earlier labels of the very pairs add, [B, C], as `features.own_labels` says."""

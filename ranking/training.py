@@ -223,6 +223,7 @@ def _calibrators(
         task: labels[:, 0].numpy()
         for task, labels in ranker.expected(users, items[:, tf.newaxis]).items()
     }
+    known = {t: labels for t, labels in expected.items() if ranker.tasks[t].kind == "regression"}
     return result | {
         task: fit_calibrator(
             found[task],
@@ -230,8 +231,8 @@ def _calibrators(
             shown.queries.user,
             kind=ranker.tasks[task].kind,
             method=config.calibration,
-            known=expected.get(task) if ranker.tasks[task].kind == "regression" else None,
-            spread=ranker.past.spread(task, expected[task]) if task in expected else None,
+            known=known.get(task),
+            spread=ranker.past.spread(task, known[task]) if task in known else None,
         )
         for task in ranker.tasks
         if task != RETRIEVAL

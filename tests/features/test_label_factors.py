@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 import features.label_factors
 from features.label_factors import label_factors
+from features.own_labels import OwnLabels
 
 USERS, ITEMS = 60, 40
 
@@ -117,13 +120,13 @@ def test_the_next_label_of_a_pair_is_expected_to_be_like_its_earlier_ones(amount
     assert (found.logarithm[0] > 0) == amounts
     rows = np.nonzero(known)
     expected = np.exp(truth + 0.5**2 / 2)[rows] if amounts else truth[rows]
-    alone, both = (
-        np.sqrt(np.mean((predicted(*rows) - expected) ** 2))
-        for predicted in (found.by_factors, found.predict)
+    without = dataclasses.replace(found, own=OwnLabels.none())
+    both, alone = (
+        np.sqrt(np.mean((one.predict(*rows) - expected) ** 2)) for one in (found, without)
     )
     assert both < 0.75 * alone
     elsewhere = np.nonzero(~known)
-    np.testing.assert_array_equal(found.predict(*elsewhere), found.by_factors(*elsewhere))
+    np.testing.assert_array_equal(found.predict(*elsewhere), without.predict(*elsewhere))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +17,8 @@ def residuals(*, of_pair=OF_PAIR, seed=0):
     return like, pair, like[pair] + NOISE * rng.normal(size=len(pair))
 
 
-def fit(pair, off, size=None):
-    return own_labels(pair, off, off=off, size=np.ones(len(off)) if size is None else size)
+def fit(pair, off, volume=None):
+    return own_labels(pair, lambda: (off, np.ones(len(off)) if volume is None else volume))
 
 
 def test_labels_are_believed_as_far_as_pairs_differ():
@@ -47,23 +48,46 @@ def test_few_repeats_and_none_say_nothing():
     assert fit(nothing.astype(np.int64), nothing).of(np.array([3]))[0] == 0
 
 
-def test_a_difference_is_in_units_of_the_size():
-    _, pair, off = residuals()
-    once, twice = fit(pair, off), fit(pair, 2 * off, np.full(len(off), 2.0))
-    # k counts labels of size 1: those of size 2 weigh as much as two of them
-    mine, theirs = (found.of(np.arange(PAIRS)) for found in (once, twice))
-    assert (np.abs(theirs) >= np.abs(mine) - 1e-6).all()
-    assert (np.sign(mine) == np.sign(theirs)).all()
+def test_exact_labels_are_believed_more():
+    like, pair, off = residuals()
+    rng = np.random.default_rng(1)
+    volume = rng.choice([0.2, 1.8], len(pair))
+    off = like[pair] + NOISE * rng.normal(size=len(pair)) / np.sqrt(volume)
+    errors = [
+        np.mean((fit(pair, off, given).of(np.arange(PAIRS)) - like) ** 2)
+        for given in (volume, None, 2 - volume)
+    ]
+    assert errors[0] < 0.95 * errors[1] < errors[2]
 
 
-def test_the_pairs_of_which_most_is_said_are_kept(monkeypatch):
+@pytest.mark.parametrize("labels", [100, 1000])
+def test_one_pair_of_many_labels_does_not_speak_for_all(labels):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        pair = np.concatenate(
+            [np.zeros(labels), np.repeat(np.arange(1, 1001), 2), np.arange(1001, 6001)]
+        )
+        off = rng.normal(size=len(pair)) + (pair == 0)
+        found = fit(pair.astype(np.int64), off).of(np.arange(1, 6001))
+        assert np.mean(found**2) < 0.01
+
+
+def test_labels_that_are_the_same_in_a_pair_are_not_believed_without_any_doubt():
+    like = np.random.default_rng(0).normal(size=200)
+    found = fit(np.repeat(np.arange(200), 2), np.repeat(like, 2)).of(np.arange(200))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, like * 2 / 2.1, rtol=1e-5)
+
+
+def test_where_there_is_no_room_the_pairs_with_most_labels_are_kept(monkeypatch):
     _, pair, off = residuals()
     every = fit(pair, off)
     monkeypatch.setattr(features.own_labels, "_MOST_PAIRS", 100)
     kept = fit(pair, off)
     assert len(kept.pair) == 100 and (np.diff(kept.pair) > 0).all()
     np.testing.assert_array_equal(kept.difference, every.of(kept.pair))
-    assert np.abs(kept.difference).min() >= np.sort(np.abs(every.difference))[-101]
+    count = np.bincount(pair)
+    assert count[kept.pair].min() >= np.sort(count)[-100]
 
 
 @given(st.sets(st.integers(0, 50), min_size=1), st.lists(st.integers(-1, 60), min_size=1))

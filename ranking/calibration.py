@@ -161,8 +161,8 @@ class _Rows:
 
     def take(self, some: np.ndarray) -> _Rows:
         """Return the rows where `some` [n] bool holds."""
-        columns = (self.prediction, self.known, self.label, self.weight)
-        return _Rows(*(values[some] for values in columns), self.kind)
+        prediction, known = self.prediction[some], self.known[some]
+        return _Rows(prediction, known, self.label[some], self.weight[some], self.kind)
 
     def losses(self, calibrator: Calibrator) -> np.ndarray:
         """Squared errors or log losses of the calibrated predictions, weighted."""

@@ -52,7 +52,9 @@ class Past(tf.Module):
         # how many pairs are known differs from cut to cut
         self._own = {
             task: [
-                tf.Variable(table, trainable=False, name=f"{name}_{task}", shape=[None])
+                tf.Variable(
+                    tf.constant(table), trainable=False, name=f"{name}_{task}", shape=[None]
+                )
                 for name, table in (("pair", found.own.pair), ("own", found.own.difference))
             ]
             for task, found in (factors or {}).items()

@@ -114,6 +114,6 @@ def _volume_believed_by_half(sums: _Sums) -> float | None:
     between, within = share @ alike, share @ apart
     # a pair draws the mean to itself, so that it is further off than it looks
     error = np.sqrt(((share * (alike - between) / (1 - share)) ** 2).sum())
-    if between <= _SURE * error or within > _MOST_K * between:
-        return None
-    return max(float(within / between), _LEAST_K)
+    if between > _SURE * error and within <= _MOST_K * between:
+        return max(float(within / between), _LEAST_K)
+    return None

@@ -219,11 +219,11 @@ def _calibrators(
         return result
     found = _predictions(scorer, shown)
     users, items = (tf.constant(r, tf.int32) for r in (shown.queries.user, shown.queries.item))
-    expected = {
+    known = {
         task: labels[:, 0].numpy()
         for task, labels in ranker.expected(users, items[:, tf.newaxis]).items()
+        if ranker.tasks[task].kind == "regression"
     }
-    known = {t: labels for t, labels in expected.items() if ranker.tasks[t].kind == "regression"}
     return result | {
         task: fit_calibrator(
             found[task],

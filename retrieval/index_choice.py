@@ -67,7 +67,7 @@ def choose_index(
     """Return the index that answers over `embeddings` [items, D] float32.
 
     ScaNN gets the fastest settings that find `recall` of the true top `k` of `queries` [Q, D]
-    float32, in either half of them by two standard errors; `auto` takes it for a large catalogue,
+    float32, in either half of them by three standard errors; `auto` takes it for a large catalogue,
     if it is faster. Only items that are `offered` [items] bool are found.
 
     Raises:

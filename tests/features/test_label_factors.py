@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import features.label_factors
-from features.label_factors import label_factors
+from features.label_factors import LabelFactors, label_factors
 from features.own_labels import OwnLabels
 
 USERS, ITEMS = 60, 40
@@ -127,6 +127,22 @@ def test_the_next_label_of_a_pair_is_expected_to_be_like_its_earlier_ones(amount
     assert both < 0.75 * alone
     elsewhere = np.nonzero(~known)
     np.testing.assert_array_equal(found.predict(*elsewhere), without.predict(*elsewhere))
+
+
+@pytest.mark.parametrize("total", [-9.0, -1.0, 0.0, 3.0])
+def test_who_paid_more_than_expected_is_expected_to_pay_more_even_of_next_to_nothing(total):
+    sides = np.zeros((2, 3), np.float32), np.array([[total, 0, 0]] * 2, np.float32)
+    here = np.array([0])
+    less, as_others, more = (
+        LabelFactors(
+            *sides,
+            logarithm=(1.1, 0.5),
+            own=OwnLabels(here.astype(np.int64), np.array([own], np.float32)),
+        ).predict(here, here)[0]
+        for own in (-0.5, 0.0, 0.5)
+    )
+    # below an expectation of 0 too, from which the offset was taken off
+    assert less < as_others < more
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,12 @@ def test_labels_that_are_the_same_in_a_pair_are_not_believed_without_any_doubt()
     np.testing.assert_allclose(found, like * 2 / 2.1, rtol=1e-5)
 
 
+def test_what_is_no_number_says_nothing():
+    _, pair, off = residuals()
+    off[3] = np.nan
+    assert fit(pair, off).pair.tolist() == [NO_PAIR]
+
+
 def test_where_there_is_no_room_the_pairs_with_most_labels_are_kept(monkeypatch):
     _, pair, off = residuals()
     every = fit(pair, off)

@@ -15,6 +15,8 @@ from interactions.config import TaskConfig
 from ranking.config import RankingConfig
 
 Losses = Mapping[str, tf.Tensor]
+_MOST_CERTAIN = 10.0
+"""Bound of the logarithm of a task's variance, which a loss of 0 would move without end."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,28 @@ def balance_of(
     return Fixed(weights, shared=shared)
 
 
+@dataclass(frozen=True)
+class _Borrowed:
+    """Weights of the model that a balance looks at.
+
+    A module takes the variables in its lists for its own, and the optimiser is given a balance's
+    own beside the model's: each would stand there twice, and take two steps for one.
+    """
+
+    of_model: tuple[tf.Variable, ...]
+
+
 class Fixed(tf.Module):
     """The weights of the config, and nothing else."""
 
     def __init__(self, weights: Mapping[str, float], *, shared: Sequence[tf.Variable]) -> None:
         super().__init__(name="fixed")
-        self._given, self._shared = dict(weights), list(shared)
+        self._given, self._shared = dict(weights), _Borrowed(tuple(shared))
 
     def __call__(self, losses: Losses, tape: tf.GradientTape, seed: tf.Tensor) -> Balanced:
         """Sum the weighted losses."""
         with tape.stop_recording():
-            norms = _norms(losses, tape, self._shared)
+            norms = _norms(losses, tape, self._shared.of_model)
         weights = {task: tf.constant(self._given[task]) for task in losses}
         return Balanced(_sum(losses, weights), weights, norms)
 
@@ -106,7 +119,7 @@ class Uncertainty(tf.Module):
         shared: Sequence[tf.Variable],
     ) -> None:
         super().__init__(name="uncertainty")
-        self._given, self._shared = dict(weights), list(shared)
+        self._given, self._shared = dict(weights), _Borrowed(tuple(shared))
         self._half = {task: 0.5 if kinds[task] == "regression" else 1.0 for task in weights}
         self._log_variance = {
             task: tf.Variable(tf.zeros([]), name=f"log_variance_{task}") for task in weights
@@ -115,14 +128,23 @@ class Uncertainty(tf.Module):
     def __call__(self, losses: Losses, tape: tf.GradientTape, seed: tf.Tensor) -> Balanced:
         """Sum losses over their variance, and the log of the noise."""
         with tape.stop_recording():
-            norms = _norms(losses, tape, self._shared)
+            norms = _norms(losses, tape, self._shared.of_model)
         weights = {
-            task: self._given[task] * self._half[task] * tf.exp(-self._log_variance[task])
+            task: self._given[task] * self._half[task] * tf.exp(-self._bounded(task))
             for task in losses
         }
-        # the config's weight scales the whole term, so that it does not move the noise
-        noise = tf.add_n([0.5 * self._given[task] * self._log_variance[task] for task in losses])
+        # the config's weight scales the whole term, so that it does not move the noise; a batch
+        # without a label of the task says nothing of it, and must not make it look certain
+        noise = tf.add_n(
+            [
+                0.5 * self._given[task] * tf.where(loss != 0.0, self._bounded(task), 0.0)
+                for task, loss in losses.items()
+            ]
+        )
         return Balanced(_sum(losses, weights) + noise, weights, norms)
+
+    def _bounded(self, task: str) -> tf.Tensor:
+        return tf.clip_by_value(self._log_variance[task], -_MOST_CERTAIN, _MOST_CERTAIN)
 
 
 class GradNorm(tf.Module):
@@ -130,7 +152,8 @@ class GradNorm(tf.Module):
 
     Each task's weighted gradient norm in the last shared layer is drawn to the mean norm times
     (how little its loss has fallen, relative to the others) ** `alpha`; the weights then add up to
-    the number of tasks. A weight moves by `learning_rate` at most, and not past its target, however
+    the number of tasks. The config's weights count beside: a task of twice the weight ends with
+    twice the norm. A weight moves by `learning_rate` at most, and not past its target, however
     its loss is scaled: the paper's gradient has the norm as a factor, and jumps to and fro where
     that is large. A task's first loss above 0 is what its fall is measured from.
     """
@@ -144,7 +167,7 @@ class GradNorm(tf.Module):
         learning_rate: float,
     ) -> None:
         super().__init__(name="gradnorm")
-        self._given, self._shared = dict(weights), list(shared)
+        self._given, self._shared = dict(weights), _Borrowed(tuple(shared))
         self._alpha, self._rate = alpha, learning_rate
         tasks = len(weights)
         self.weights = tf.Variable(tf.ones([tasks]), trainable=False, name="task_weights")
@@ -154,12 +177,12 @@ class GradNorm(tf.Module):
     def __call__(self, losses: Losses, tape: tf.GradientTape, seed: tf.Tensor) -> Balanced:
         """Sum by the weights so far, and move them for the next step."""
         with tape.stop_recording():
-            norms = _norms(losses, tape, self._shared)
+            norms = _norms(losses, tape, self._shared.of_model)
             now = tf.identity(self.weights)
             self._move(
                 now,
                 tf.stack([losses[task] for task in self._given]),
-                tf.stack([self._given[task] * norms[task] for task in self._given]),
+                tf.stack([norms[task] for task in self._given]),
             )
         weights = {task: self._given[task] * now[n] for n, task in enumerate(self._given)}
         return Balanced(_sum(losses, weights), weights, norms)
@@ -197,17 +220,17 @@ class PCGrad(tf.Module):
         variables: Sequence[tf.Variable],
     ) -> None:
         super().__init__(name="pcgrad")
-        self._given, self._shared = dict(weights), list(shared)
-        self._variables = list(variables)
+        self._given, self._shared = dict(weights), _Borrowed(tuple(shared))
+        self._variables = _Borrowed(tuple(variables))
 
     def __call__(self, losses: Losses, tape: tf.GradientTape, seed: tf.Tensor) -> Balanced:
         """Sum with the factors that the projections leave."""
         with tape.stop_recording():
-            norms = _norms(losses, tape, self._shared)
+            norms = _norms(losses, tape, self._shared.of_model)
             gradients = [
                 [
                     None if one is None else _scaled(one, self._given[task])
-                    for one in tape.gradient(losses[task], self._variables)
+                    for one in tape.gradient(losses[task], self._variables.of_model)
                 ]
                 for task in self._given
             ]

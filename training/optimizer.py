@@ -86,8 +86,11 @@ def adam(
     """Make the optimiser of `variables`, its slots created.
 
     `steps` is the length of the whole training (of `max_epochs`, or exactly as many as are asked
-    for). Raises ValueError where the learning rate decays and `steps` is None.
+    for). Raises ValueError where the learning rate decays and `steps` is None, and where a variable
+    stands twice among `variables`, which would take two steps for one.
     """
+    if len({variable.ref() for variable in variables}) < len(variables):
+        raise ValueError("a variable stands twice among those to be optimised")
     optimizer = LazyAdamW(WarmupDecay(config, steps=steps), weight_decay=config.weight_decay)
     optimizer.build(variables)
     return optimizer

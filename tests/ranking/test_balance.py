@@ -56,6 +56,34 @@ def test_uncertainty_finds_the_noise_of_each_task():
     assert float(found.weights["click"]) == pytest.approx(1.0 / (2 * 0.25), rel=0.02)
 
 
+def test_batches_without_a_label_do_not_make_a_task_look_certain():
+    """One batch of ten has labels, of a loss of 1, whose best weight is a half; another task has
+    none at all, and stays as it began."""
+    tasks = {"rare": "binary", "never": "binary"}
+    balance = Uncertainty(dict.fromkeys(tasks, 1.0), kinds=tasks, shared=[])
+    optimizer = tf.keras.optimizers.SGD(0.05)
+    variables = list(balance.trainable_variables)
+    for step in range(1500):
+        losses = {"rare": tf.constant(float(step % 10 == 0)), "never": tf.constant(0.0)}
+        found, gradients = balanced(balance, variables, lambda losses=losses: losses)
+        optimizer.apply_gradients(
+            (g, v) for g, v in zip(gradients, variables, strict=True) if g is not None
+        )
+    assert float(found.weights["rare"]) == pytest.approx(0.5, rel=0.05)
+    assert float(found.weights["never"]) == 1.0
+
+
+def test_a_loss_of_next_to_nothing_leaves_the_noise_finite():
+    balance = Uncertainty({"a": 1.0}, kinds={"a": "binary"}, shared=[])
+    optimizer = tf.keras.optimizers.SGD(1.0)
+    for _ in range(400):
+        found, gradients = balanced(
+            balance, balance.trainable_variables, lambda: {"a": tf.constant(1e-30)}
+        )
+        optimizer.apply_gradients(zip(gradients, balance.trainable_variables, strict=True))
+    assert 1e4 < float(found.weights["a"]) < 1e5
+
+
 def test_the_configs_weight_scales_a_task_but_not_its_noise():
     def weight(given):
         balance = Uncertainty({"a": given}, kinds={"a": "binary"}, shared=[])
@@ -92,6 +120,15 @@ def test_gradnorm_evens_out_tasks_of_different_scale():
     norms = {task: float(found.weights[task] * found.gradient_norms[task]) for task in scale}
     assert norms["small"] == pytest.approx(norms["large"], rel=0.1)
     assert float(tf.reduce_sum(balance.weights)) == pytest.approx(2.0, rel=1e-4)
+
+
+def test_under_gradnorm_the_configs_weights_last():
+    x = tf.Variable([1.0])
+    given = {"heavy": 1.0, "light": 0.1}
+    balance = GradNorm(given, shared=[x], alpha=0.5, learning_rate=0.02)
+    for _ in range(300):
+        found, _ = balanced(balance, [x], lambda: dict.fromkeys(given, x[0]))
+    assert {task: float(weight) for task, weight in found.weights.items()} == pytest.approx(given)
 
 
 def test_gradnorm_gives_more_to_the_task_that_lags():
@@ -194,6 +231,21 @@ def test_the_config_names_the_balance(name, kind):
     assert isinstance(balance, kind)
     found, _ = balanced(balance, [x], lambda: {"retrieval": x[0], "buy": 2 * x[0]})
     assert float(found.weights["buy"]) == pytest.approx(0.5 * float(found.weights["retrieval"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("fixed", 0), ("uncertainty", 2), ("gradnorm", 0), ("pcgrad", 0)]
+)
+def test_the_models_weights_are_not_the_balances_own(name, own):
+    tasks = {"retrieval": TaskConfig(), "buy": TaskConfig(kind="binary", column="buy")}
+    x, y = tf.Variable([1.0]), tf.Variable([1.0])
+    balance = balance_of(
+        RankingConfig(balance=name), tasks, weights=dict.fromkeys(tasks, 1.0),
+        shared=[x], variables=[x, y],
+    )  # fmt: skip
+    mine = balance.trainable_variables
+    assert len(mine) == own
+    assert not {variable.ref() for variable in mine} & {x.ref(), y.ref()}
 
 
 @pytest.mark.parametrize("name", ["fixed", "pcgrad"])

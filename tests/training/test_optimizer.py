@@ -49,6 +49,12 @@ def test_dense_gradients_are_applied_as_keras_applies_them():
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-6, atol=1e-7)
 
 
+def test_a_variable_that_stands_twice_is_refused():
+    table, *others = variables()
+    with pytest.raises(ValueError, match="stands twice"):
+        adam([table, *others, table], config=CONFIG)
+
+
 def test_a_row_used_at_every_step_moves_as_if_its_table_were_dense():
     sparse, dense = variables()[1], variables()[1]
     mine, theirs = adam([sparse], config=CONFIG), adam([dense], config=CONFIG)

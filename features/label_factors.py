@@ -5,11 +5,13 @@ known of an entity beside its labels says where its bias and vector begin. Varia
 and Teh 2007, "Variational Bayesian approach to movie rating prediction") with side information
 (Simm et al. 2017, "Macau") finds how strongly everything is held back from the labels themselves.
 What is paid, read or watched differs by factors rather than by steps: such labels are factorised on
-a logarithmic scale, and what is expected of them is brought back by Duan's smearing (1983).
+a logarithmic scale, and what is expected of them is brought back on the labels' mean, as by a ratio
+estimator (Snowdon 1991, "A ratio estimator for bias correction in logarithmic regressions").
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -35,6 +37,9 @@ _MOST_SKEWED = 8.0
 """Beyond it, as of one in seventy, squared errors cannot tell labels from noise."""
 _LESS_SKEWED = 0.5
 """Share of the labels' skewness that their logarithms may have, to be taken instead."""
+_LEAST_ERROR = 1e-6
+"""Squared error per label, in units of their variance, below which it is rounding: where labels
+without noise are explained in full it comes out as 0 or less."""
 LARGEST_LOG = 80.0
 """Whose exponential is still a float32."""
 _BEGIN, _CAREFUL = 10.0, 5.0
@@ -84,6 +89,7 @@ def label_factors(
     user_traits: np.ndarray,
     item_traits: np.ndarray,
     item_content: csr_matrix | None = None,
+    other: LabelFactors | None = None,
 ) -> LabelFactors:
     """Factorise the labels of pairs; a pair that stands twice has two labels.
 
@@ -95,10 +101,13 @@ def label_factors(
         item_traits: [items + 1, columns] float.
         item_content: [items + 1, columns], all values and words; what they say of the label becomes
             one more trait. None where nothing is known.
+        other: factors of another label, of which no logarithm was taken. This one is expected to
+            rise in proportion to it, and its own factors to say what is left: that takes one number
+            to be learnt, where vectors take thousands.
     """
     offset = _log_offset(label)
     scaled = label if offset is None else np.log(label + offset)
-    found = _on_one_scale(user, item, scaled, user_traits, item_traits, item_content)
+    found = _on_one_scale(user, item, scaled, user_traits, item_traits, item_content, other)
     if offset is not None:
         amount = replace(found, logarithm=(1.0, offset)).predict(user, item)
         found = replace(found, logarithm=(float(label.mean() / amount.mean()), offset))
@@ -145,27 +154,67 @@ def _on_one_scale(
     user_traits: np.ndarray,
     item_traits: np.ndarray,
     item_content: csr_matrix | None,
+    other: LabelFactors | None,
 ) -> LabelFactors:
     """Factorise as they are `label` [n], of `label_factors` or their logarithms."""
     mean = float(label.mean()) if len(label) else 0.0
     std = float(label.std()) if len(label) else 0.0
-    shapes = [(len(traits), 1 + _DIM) for traits in (user_traits, item_traits)]
+    width = 1 + _DIM + (0 if other is None else other.user.shape[1] - 1)
+    shapes = [(len(traits), width) for traits in (user_traits, item_traits)]
     if len(label) < _LEAST_LABELS or std <= 0 or abs(skew(label)) > _MOST_SKEWED:
         users, items = (np.zeros(shape, np.float32) for shape in shapes)
         items[:, 0] = mean
         return LabelFactors(users, items)
     scaled = (label - mean) / std
-    if item_content is not None:
-        said = said_by_content(item_content, item, scaled - _user_mean(user, scaled))
-        size = said.std()
-        item_traits = np.column_stack([item_traits, said / size if size > 0 else said])
-    users, items = _factorised(user, item, scaled, user_traits, item_traits)
+
+    def factorised(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        traits = item_traits
+        if item_content is not None:
+            said = said_by_content(item_content, item, label - _user_mean(user, label))
+            size = said.std()
+            traits = np.column_stack([traits, said / size if size > 0 else said])
+        return _factorised(user, item, label, user_traits, traits)
+
+    if other is None:
+        users, items = factorised(scaled)
+    else:
+        users, items = _leaning(user, item, scaled, other, factorised)
     # of the product, each side takes half of the unit
     for side in (users, items):
         side[:, 0] *= std
         side[:, 1:] *= np.sqrt(std)
     items[:, 0] += mean
     return LabelFactors(users.astype(np.float32), items.astype(np.float32))
+
+
+def _leaning(
+    user: np.ndarray,
+    item: np.ndarray,
+    label: np.ndarray,
+    other: LabelFactors,
+    factorised: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return factors of `label` [n] float, a multiple of `other` and what is left of it.
+
+    The multiple is found twice: of the label alone, and again beside the biases and vectors that
+    explain a part of what the other label had seemed to.
+    """
+    said = other.total(user, item).astype(np.float64)
+    middle = said.mean()
+    said -= middle
+    size = said @ said
+    if size <= _LEAST_ERROR * len(said):
+        share, (users, items) = 0.0, factorised(label)
+    else:
+        share = said @ label / size
+        users, items = factorised(label - share * said)
+        own = LabelFactors(users, items).total(user, item)
+        share = np.linalg.lstsq(np.stack([said, own], axis=1), label)[0][0]
+        users, items = factorised(label - share * said)
+    # a sum of two products is the product of longer vectors
+    mine = [users[:, :1] + share * other.user[:, :1], users[:, 1:], share * other.user[:, 1:]]
+    theirs = [items[:, :1] + share * (other.item[:, :1] - middle), items[:, 1:], other.item[:, 1:]]
+    return np.concatenate(mine, axis=1), np.concatenate(theirs, axis=1)
 
 
 def _user_mean(user: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -295,7 +344,8 @@ def _factorised(
         change = items.learn_rows(*turned, users, exactness)
         bias = users.mean[:, 0]
         of_biases = each @ (bias**2 + users.covariance[:, 0, 0]) - 2 * sums @ bias
-        before, error = error, float(label @ label + of_biases + change)
+        squares = float(label @ label + of_biases + change)
+        before, error = error, max(squares, _LEAST_ERROR * len(label))
         exactness = len(label) / error
         if abs(before - error) < _ENOUGH * error:
             break

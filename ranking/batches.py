@@ -38,7 +38,11 @@ class Examples:
 
 
 class Batches:
-    """Gathers batches of `examples`; each epoch passes over all lists and all pages.
+    """Gathers batches of `examples`: an epoch draws lists and pages anew, `parts` has them all.
+
+    The lists fill an epoch's batches, and fewer than one batch of them are left out. Of the pages
+    each batch takes its share, or as many as `_MOST_EXPOSURES` allows: of a log with many exposures
+    per choice an epoch sees a part, the next epoch another.
 
     A batch costs as much as its longest history makes it, and half of the histories are often a
     tenth as long as the longest: lists of like length share a batch.
@@ -52,8 +56,8 @@ class Batches:
         lists = len(examples.candidates.queries)
         self._size = min(config.batch_queries, lists)
         self.steps = max(lists // max(self._size, 1), 1)
-        most = max(_MOST_EXPOSURES // self.pages.item.shape[1], 1)
-        self._shown = min(-(-len(self.pages) // self.steps), most)
+        self._most = max(_MOST_EXPOSURES // self.pages.item.shape[1], 1)
+        self._shown = min(-(-len(self.pages) // self.steps), self._most)
         asked = examples.candidates.queries
         starts, ends = scorer.histories.spans(asked.user, asked.time)
         self._length = np.minimum(ends - starts, config.history)
@@ -77,10 +81,14 @@ class Batches:
             )
 
     def parts(self) -> Iterator[dict[str, Any]]:
-        """Yield everything once, in as many batches as an epoch has: the shortest histories first,
-        and pages in order."""
-        lists = np.array_split(np.argsort(self._length, kind="stable"), self.steps)
-        pages = np.array_split(np.arange(len(self.pages)), self.steps)
+        """Yield everything once: the shortest histories first, and pages in order.
+
+        There are as many batches as an epoch has, or as the exposures need; some may be without
+        lists or without pages.
+        """
+        count = max(self.steps, -(-len(self.pages) // self._most))
+        lists = np.array_split(np.argsort(self._length, kind="stable"), count)
+        pages = np.array_split(np.arange(len(self.pages)), count)
         for some, others in zip(lists, pages, strict=True):
             yield self.batch(some, others)
 

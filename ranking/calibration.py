@@ -271,19 +271,22 @@ def _isotonic_logits(rows: _Rows) -> Isotonic:
 
 
 def _blocks(rows: _Rows) -> Isotonic:
-    """Centre and mean of each block; one label at the mean is added to each, for the small ones."""
-    order = np.argsort(rows.prediction, kind="stable")
-    label, weight = rows.label[order], rows.weight[order]
+    """Centre and mean of each block; one label at the mean is added to each, for the small ones.
+
+    Equal predictions are one point: told apart by their place in the log, they would be cut into
+    blocks that rise by chance.
+    """
+    point, which, count = np.unique(rows.prediction, return_inverse=True, return_counts=True)
+    weight = np.bincount(which, rows.weight)
+    label = np.bincount(which, rows.weight * rows.label) / weight
     prior = np.average(label, weights=weight)
     found = isotonic_regression(label, weights=weight)
     starts = found.blocks[:-1].astype(np.int64)
     total = np.add.reduceat(weight, starts)
-    one = total / np.diff(found.blocks)
-    at = np.add.reduceat(weight * rows.prediction[order], starts) / total
+    one = total / np.add.reduceat(count, starts)
+    at = np.add.reduceat(weight * point, starts) / total
     value = (np.add.reduceat(weight * label, starts) + prior * one) / (total + one)
-    value = np.maximum.accumulate(value)
-    at, first = np.unique(at, return_index=True)
-    return Isotonic(tuple(at.tolist()), tuple(value[first].tolist()))
+    return Isotonic(tuple(at.tolist()), tuple(np.maximum.accumulate(value).tolist()))
 
 
 _FITS: dict[str, dict[str, Fit]] = {

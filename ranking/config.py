@@ -10,6 +10,10 @@ from interactions.config import Config
 from ranking.order_objective import OrderObjective
 from training.config import ScheduleConfig
 
+LOGGING_POLICY = "logging_policy"
+"""Name, among the tasks, of what a ranker is told beside their labels: the logarithm of the
+probability with which an exposure was shown."""
+
 
 class RankingConfig(Config):
     """Sizes, candidates, schedule, and how the tasks make one order."""
@@ -54,6 +58,9 @@ class RankingConfig(Config):
     id_dropout: float = Field(default=0.8, ge=0, lt=1)
     neighbours: int = Field(default=20, ge=1)
     """Items kept per item that the same people chose."""
+    logging_policy: bool = True
+    """Whether the ranker is told what the policy that filled the log would show, learnt from
+    `data.propensity`, where there is one."""
     balance: Literal["fixed", "uncertainty", "gradnorm", "pcgrad"] = "fixed"
     """How the tasks' losses are weighed while training; `tasks.*.weight` scales them before."""
     gradnorm_alpha: float = Field(default=0.5, ge=0)

@@ -55,7 +55,7 @@ class Heads(tf.Module):
             {task: self._label(task, self._joint(task, own)) for task in own},
             {task: head(kept[task], plain) for task, head in self._observed.items()},
             {
-                task: self._label(task, head(kept[task], plain) + self._offset(task))
+                task: self._label(task, head(kept[task], plain) + self._rate(task))
                 for task, head in self._imputed.items()
             },
         )
@@ -107,12 +107,15 @@ class Heads(tf.Module):
     def _offset(self, task: str) -> np.float32:
         """The logit that a head starts from: the rate of the task, given what it is given."""
         config: TaskConfig = self._tasks[task]
-        if config.kind != "binary":
-            return np.float32(0.0)
-        rate = self._inputs.label_mean[task]
-        if config.given is not None:
-            rate /= max(self._inputs.label_mean[config.given], 1e-4)
-        return _logit(rate)
+        if config.kind != "binary" or config.given is None:
+            return self._rate(task)
+        given = max(self._inputs.label_mean[config.given], 1e-4)
+        return _logit(self._inputs.label_mean[task] / given)
+
+    def _rate(self, task: str) -> np.float32:
+        """The logit of the rate of a binary task, 0 of others."""
+        binary = self._tasks[task].kind == "binary"
+        return _logit(self._inputs.label_mean[task]) if binary else np.float32(0.0)
 
 
 class _Head(tf.Module):

@@ -33,7 +33,8 @@ class RankerInputs:
 
     def bounds(self, task: str) -> tuple[float, float] | None:
         """Return what labels lie between, None where nothing bounds them."""
-        low, high = self.tasks[task].range or self.label_range.get(task, (0.0, 0.0))
+        declared = self.tasks[task].range if task in self.tasks else None
+        low, high = declared or self.label_range.get(task, (0.0, 0.0))
         return (low, high) if low < high else None
 
 

@@ -166,7 +166,7 @@ class Ranker(tf.Module):
     def start_from_factors(self) -> None:
         """Make a new ranker's regressions what the labels' factors expect, to learn from."""
         for place, task in enumerate(self.past.factorised, start=1):
-            if self.tasks[task].kind == "regression":
+            if task in self.tasks and self.tasks[task].kind == "regression":
                 self.heads.start_linear(task, place, 1.0)
 
     def _vectors(self, requests: Sequence[Request], seed: tf.Tensor | None) -> list[ItemVectors]:

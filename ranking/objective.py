@@ -54,6 +54,19 @@ class Objective:
         """Sum the losses by the tasks' weights."""
         return tf.add_n([self.weights[task] * loss for task, loss in losses.items()])
 
+    def counted(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Return what each task's loss of a batch is a mean over: a sum of weights, by task."""
+        chosen, shown = batch["choices"], batch["exposures"]
+        found = tf.cast(tf.reduce_any(chosen["label"], axis=1), tf.float32)
+        counts = {RETRIEVAL: float(tf.reduce_sum(found * chosen["weight"]))}
+        for task, config in self._ranker.tasks.items():
+            if task != RETRIEVAL:
+                # the doubly robust loss is one of every exposure
+                robust = config.selection == "doubly_robust"
+                there = robust | ~tf.math.is_nan(shown["labels"][task])
+                counts[task] = float(tf.reduce_sum(tf.where(there, shown["weight"], 0.0)))
+        return counts
+
     def _observed(self, task: str, outputs: Outputs, shown: Mapping[str, Any]) -> tf.Tensor:
         """Loss of a task on its labelled exposures, corrected for which these are if asked to."""
         labels, weight = shown["labels"][task], shown["weight"]

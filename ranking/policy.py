@@ -220,19 +220,25 @@ class _Search:
         Among many orders some look harmless by luck, as few chosen items tell a loss from noise. So
         what the lists show, with its standard error, is weighed with what the ranker expects by its
         own chances, which may be off by half: the mean of two normal estimates by their precision.
+
+        To that error one hit is added: an order that leaves the only hit in its place differs on no
+        list, which would else pass for certain. Without a hit there is what the ranker expects.
         """
         first, one = self._tried[0], self._tried[tried]
-        if first.ndcg <= 0 or first.expected_ndcg <= 0:
+        if first.expected_ndcg <= 0:
             return 0.0
+        expected = one.expected_ndcg / first.expected_ndcg - 1.0
+        if first.ndcg <= 0:
+            return expected
         difference = self._per_query[tried] - self._per_query[0]
         shown, noise = (
             value / first.ndcg
             for value in (_mean(difference), _standard_error(difference, self._users))
         )
-        expected = one.expected_ndcg / first.expected_ndcg - 1.0
+        one_hit = 1.0 / int(np.count_nonzero(self._per_query[0]))
         doubt = _DOUBT * abs(expected)
-        total = doubt**2 + noise**2
-        return (shown * doubt**2 + expected * noise**2) / total if total else 0.0
+        variance = noise**2 + one_hit**2
+        return (shown * doubt**2 + expected * variance) / (doubt**2 + variance)
 
     @cached_property
     def _users(self) -> np.ndarray:

@@ -15,7 +15,7 @@ from interactions.queries import Queries
 from ranking.model import RETRIEVAL, Ranker, Request
 
 _CELLS = 65_536
-"""Candidates scored in one call."""
+"""Candidates scored, or items of histories read, in one call."""
 
 
 class Scorer:
@@ -52,7 +52,7 @@ class Scorer:
 
         Returns, by task, [Q, C] float32 as `Ranker` does.
         """
-        step = max(_CELLS // max(items.shape[1], 1), 1)
+        step = max(_CELLS // max(items.shape[1], self.ranker.config.history), 1)
         parts: dict[str, list[np.ndarray]] = {task: [] for task in self.ranker.tasks}
         for start in range(0, len(queries), step):
             index = np.arange(start, min(start + step, len(queries)))

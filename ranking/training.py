@@ -42,6 +42,8 @@ __all__ = ["Examples", "fit_ranker", "restore_ranker", "retrieval_scale"]
 _CALIBRATION = "calibration.json"
 _MOST_LISTS = 2_000
 """Validation lists that the retrieval task is calibrated on, spread over the window."""
+_LEAST_COUNT = 1e-6
+"""What a task's labels count together at least, so that one without any has a loss of 0."""
 
 
 def fit_ranker(
@@ -198,12 +200,15 @@ class _Validation:
 
     def __call__(self) -> float:
         self._ranker.past.replace(self._examples.past)
-        totals: dict[str, float] = {}
+        sums, counts = (dict.fromkeys(self._ranker.tasks, 0.0) for _ in range(2))
         for batch in self._batches.parts():
+            counted = self._objective.counted(batch)
             for task, loss in self._evaluate(batch).items():
-                totals[task] = totals.get(task, 0.0) + float(loss) / self._batches.steps
+                sums[task] += float(loss) * counted[task]
+                counts[task] += counted[task]
         self._ranker.past.replace(self._training_past)
-        return -float(self._objective.total(totals))
+        means = {task: sums[task] / max(counts[task], _LEAST_COUNT) for task in sums}
+        return -float(self._objective.total(means))
 
 
 def _calibrators(
@@ -222,7 +227,7 @@ def _calibrators(
     known = {
         task: labels[:, 0].numpy()
         for task, labels in ranker.expected(users, items[:, tf.newaxis]).items()
-        if ranker.tasks[task].kind == "regression"
+        if task in ranker.tasks and ranker.tasks[task].kind == "regression"
     }
     return result | {
         task: fit_calibrator(

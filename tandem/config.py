@@ -14,7 +14,7 @@ from export.config import ExportConfig
 from features.config import FeaturesConfig
 from interactions.config import Config, DataConfig, SplitConfig, TaskConfig
 from interactions.errors import UserError
-from ranking.config import RankingConfig
+from ranking.config import LOGGING_POLICY, RankingConfig
 from retrieval.config import RetrievalConfig
 
 _TYPE = re.compile(r"str|tuple\[.*\]|dict\[.*\]|literal\[.*\]")
@@ -48,6 +48,11 @@ class TandemConfig(Config):
         if self.tasks["retrieval"].weight == 0:
             raise ValueError(
                 "tasks.retrieval.weight is 0, but the order needs it; give it a weight"
+            )
+        if LOGGING_POLICY in self.tasks:
+            raise ValueError(
+                f"tasks.{LOGGING_POLICY}: the ranker calls what it learns of data.propensity so; "
+                "give the task another name"
             )
         for name, task in self.tasks.items():
             if task.event and self.data.event is None:

@@ -26,6 +26,7 @@ from interactions.log import NEVER, EventLog
 from interactions.queries import Queries, queries
 from interactions.ragged import Ragged
 from interactions.split import RANKING, RETRIEVAL, Windows, known_labels, split
+from ranking.config import LOGGING_POLICY
 from ranking.model import Past
 from retrieval.model import RetrieverInputs
 from retrieval.trends import Trends
@@ -74,9 +75,21 @@ class Data:
             if config.kind != "retrieval"
         }
 
+    def _told(self, window: int) -> dict[str, np.ndarray]:
+        """The labels, and what the policy that filled the log thought of each exposure.
+
+        At equal predictions, what was shown is better than what was not, as far as the policy knew
+        what the ranker does not: with the propensity known the two are alike (Rosenbaum and Rubin
+        1983, "The central role of the propensity score").
+        """
+        told = self.labels(window)
+        if self.log.propensity is not None and self.config.ranking.logging_policy:
+            told[LOGGING_POLICY] = np.log(self.log.propensity)
+        return told
+
     def statistics(self, *windows: int) -> Statistics:
         """Count the rows of `windows`, with the labels known when the last of them was over."""
-        return statistics(self.log, self.windows.rows(*windows), self.labels(windows[-1]))
+        return statistics(self.log, self.windows.rows(*windows), self._told(windows[-1]))
 
     def past(self, *windows: int) -> Past:
         """What `windows` say, for the ranker to gather from."""
@@ -90,7 +103,7 @@ class Data:
         return factors_by_task(
             self.log,
             self.windows.rows(*windows),
-            self.labels(windows[-1]),
+            self._told(windows[-1]),
             config=self.config.data,
         )
 

@@ -12,6 +12,7 @@ from features.traits import content_traits, meeting_traits
 from interactions.blocks import count_values
 from interactions.config import DataConfig
 from interactions.log import EventLog
+from ranking.config import LOGGING_POLICY
 
 
 def factors_by_task(
@@ -23,7 +24,8 @@ def factors_by_task(
 ) -> dict[str, LabelFactors]:
     """Factorise the `labels` by task, [log rows] float each and NaN where there is none.
 
-    Nothing but `rows` [n] int64 of the log is looked at.
+    Nothing but `rows` [n] int64 of the log is looked at. Where a logging policy is among the tasks,
+    the labels of the others lean on what it thought of a pair: it knew more than this log.
     """
     if not labels:
         return {}
@@ -40,8 +42,9 @@ def factors_by_task(
     ]
     content = content_values(log.item_table, config.item_features, seen[1])
     traits: dict[bytes, list[np.ndarray]] = {}
-    result = {}
-    for task, values in labels.items():
+    result: dict[str, LabelFactors] = {}
+    for task in sorted(labels, key=lambda task: task != LOGGING_POLICY):
+        values = labels[task]
         labelled = ~np.isnan(values[rows])
         # that a user knew an item must not depend on what the label is
         met = log.chosen[rows] | labelled
@@ -56,8 +59,9 @@ def factors_by_task(
             user_traits=traits[key][0],
             item_traits=traits[key][1],
             item_content=content,
+            other=result.get(LOGGING_POLICY),
         )
-    return result
+    return {task: result[task] for task in labels}
 
 
 def _traits(log: EventLog, met: np.ndarray, told: list[np.ndarray]) -> list[np.ndarray]:

@@ -38,6 +38,7 @@ def fit(
     for task in config.tasks.keys() - config.trained_tasks.keys():
         console.print(f"  task {task} has weight 0: it is neither trained nor predicted")
     _say_what_is_not_learned(data, console)
+    _say_what_is_not_corrected(data, console)
     _say_what_is_not_estimated(data, console)
     trained = train_system(data, folder=run, resources=resources, console=console)
     with resources.stage("evaluate on the test window"):
@@ -151,6 +152,21 @@ def _say_what_is_not_learned(data: Data, console: Console) -> None:
             highlight=False,
             markup=False,
         )
+
+
+def _say_what_is_not_corrected(data: Data, console: Console) -> None:
+    """Name tasks that are corrected for selection though nothing was selected."""
+    rows = data.windows.rows(RANKING)
+    rows = rows[data.log.exposure[rows]]
+    for task, config in data.config.trained_tasks.items():
+        corrected = config.selection != "none"
+        if corrected and not np.isnan(data.labels(RANKING)[task][rows]).any():
+            console.print(
+                f"  task {task} has a label for every exposure of the ranking window, so "
+                f"selection: {config.selection} corrects nothing",
+                highlight=False,
+                markup=False,
+            )
 
 
 def _say_what_is_not_estimated(data: Data, console: Console) -> None:

@@ -114,7 +114,8 @@ def _without(windows: Windows, users: Forgotten) -> Windows:
 def _read_events(data: Data, changes: Changes, *, notes: list[str]) -> EventLog:
     """Read the new events, without those of forgotten users."""
     assert changes.events is not None
-    # nothing is trained or judged on a renewed log, so its events need no weights or propensities
+    # nothing is trained or judged on a renewed log, so its events need no weights; what showed them
+    # may well be this very recommender, and not the policy that the ranker knows by propensities
     only_events = {
         "items": None,
         "users": None,
@@ -229,7 +230,9 @@ def _concatenated(old: EventLog, new: EventLog) -> EventLog:
         },
         event_table=_stacked(old.event_table, new.event_table),
         weight=None,
-        propensity=None,
+        propensity=None
+        if old.propensity is None
+        else np.concatenate([old.propensity, np.full(len(new), np.nan)]),
     )
 
 

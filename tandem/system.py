@@ -219,10 +219,14 @@ def candidates_of(data: Data, searcher: Searcher, queries: Queries) -> Candidate
 
 
 def exposures_of(data: Data, searcher: Searcher, window: int) -> Exposures:
-    """Gather the exposures of a window that carry a label, as known when the window was over."""
+    """Gather the exposures of a window that carry a label, as known when the window was over.
+
+    Where a task is corrected for which exposures have a label, those without one tell as much.
+    """
     rows = data.windows.rows(window)
     labels = data.labels(window)
-    some = np.zeros(len(data.log), bool)
+    corrected = any(task.selection != "none" for task in data.config.trained_tasks.values())
+    some = np.full(len(data.log), corrected)
     for values in labels.values():
         some |= ~np.isnan(values)
     rows = rows[data.log.exposure[rows] & some[rows]]

@@ -7,9 +7,6 @@ from features.backend import tf
 _LEVELS = 256
 """Of a random byte: rates are rounded to one in so many."""
 
-_LEVELS = 256
-"""Of a random byte: rates are rounded to one in so many."""
-
 
 def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, *, salt: int) -> tf.Tensor:
     """Drop entries of `values` with probability `rate`; all are kept where `seed` is None.

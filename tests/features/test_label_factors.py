@@ -191,6 +191,24 @@ def test_labels_that_are_fully_explained_are_predicted():
     np.testing.assert_allclose(found.predict(user, item), label, atol=0.02)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["step of item", "amount of item", "one of a user", "sum of both"])
+def test_labels_without_noise_are_predicted(kind, seed):
+    """Their error is cancellation alone: 0, or below."""
+    rng = np.random.default_rng(seed)
+    user, item = rng.integers(0, 200, 20_000), rng.integers(0, 100, 20_000)
+    label = {
+        "step of item": np.round(rng.normal(10, 3, 100), 2)[item],
+        "amount of item": rng.lognormal(1, 0.7, 100)[item],
+        "one of a user": rng.integers(1, 6, 200)[user].astype(float),
+        "sum of both": rng.normal(3, 1, 200)[user] + rng.normal(size=100)[item],
+    }[kind]
+    found = label_factors(
+        user, item, label, user_traits=np.zeros((201, 0)), item_traits=np.zeros((101, 0))
+    )
+    np.testing.assert_allclose(found.predict(user, item), label, atol=0.001 * label.std())
+
+
 def test_the_same_labels_give_the_same_factors():
     _, known, labels, sides = world()
     one, two = fit(known, labels, sides), fit(known, labels, sides)

@@ -8,6 +8,7 @@ import pytest
 from ranking.batches import Batches
 from ranking.config import RankingConfig
 from ranking.model import Ranker
+from ranking.objective import Objective
 from ranking.scoring import Scorer
 
 DAY = 86_400_000_000
@@ -44,11 +45,14 @@ def test_after_each_half_life_an_event_counts_half(world, scorer):
     given = in_days(world.examples)
     latest = given.candidates.queries.time.max() // DAY
     lists = np.array([0, 7, 399])
-    batch = batches(given, scorer, half_life_days=7.0).batch(lists, lists)
+    made = batches(given, scorer, half_life_days=7.0)
+    batch = made.batch(lists, lists)
     age = latest - given.candidates.queries.time[lists] // DAY
     np.testing.assert_allclose(batch["choices"]["weight"], 0.5 ** (age / 7.0), rtol=1e-5)
-    shown = batch["exposures"]["weight"].numpy()
-    assert shown.max() <= 1.0 and shown.min() >= 0.0
+    places = made.pages.exposure[lists]
+    age = latest - given.exposures.queries.time[places] // DAY
+    wanted = np.where(places >= 0, 0.5 ** (age / 7.0), 0)
+    np.testing.assert_allclose(batch["exposures"]["weight"], wanted, rtol=1e-5)
 
 
 def test_what_the_log_says_an_event_counts_is_halved_by_its_age(world, scorer):
@@ -119,3 +123,35 @@ def test_everything_is_validated_once(world, scorer):
     np.testing.assert_array_equal(
         np.bincount(shown[shown >= 0]), np.bincount(world.examples.exposures.queries.item)
     )
+
+
+@pytest.mark.parametrize("lists", [3, 400])
+def test_however_many_exposures_come_with_few_choices_no_part_is_huge(world, scorer, lists):
+    given = world.examples
+    many = np.repeat(np.arange(len(given.exposures)), 30)
+    given = replace(
+        given,
+        candidates=given.candidates.take(np.arange(lists)),
+        exposures=given.exposures.take(many),
+    )
+    parts = list(batches(given, scorer).parts())
+    shown = [part["exposures"]["items"].numpy() for part in parts]
+    assert max(items.size for items in shown) < 5000
+    found = np.concatenate([items.ravel() for items in shown])
+    np.testing.assert_array_equal(
+        np.bincount(found[found >= 0]), np.bincount(given.exposures.queries.item)
+    )
+    users = np.concatenate([part["choices"]["users"].numpy() for part in parts])
+    np.testing.assert_array_equal(np.sort(users), np.sort(given.candidates.queries.user))
+
+
+@pytest.mark.parametrize("history_model", ["mean", "target_attention", "transformer"])
+def test_a_part_without_lists_or_without_pages_has_finite_losses(world, history_model):
+    config = RankingConfig(history=6, history_model=history_model)
+    ranker = Ranker(world.inputs, config, world.examples.past.copy())
+    scorer = Scorer(ranker, histories=world.histories, context=world.context)
+    made, none, some = batches(world.examples, scorer), np.zeros(0, np.int64), np.arange(9)
+    for lists, pages, silent in ((none, some, {"retrieval"}), (some, none, {"rating", "purchase"})):
+        losses = Objective(ranker)(made.batch(lists, pages), None)
+        for task, loss in losses.items():
+            assert float(loss) == 0 if task in silent else 0 < float(loss) < np.inf

@@ -82,6 +82,35 @@ def test_what_was_told_apart_stays_so_and_in_order(world, kind):
     assert (np.diff(values) > 0).mean() > 0.95
 
 
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_equal_predictions_become_the_mean_of_their_labels(kind):
+    """Whatever the order in which the log has them."""
+    levels, rates = np.array([-2.0, -1.0, 0.0]), np.array([0.12, 0.28, 0.51])
+    which = np.random.default_rng(0).integers(0, 3, SIZE)
+    label = (np.random.default_rng(1).random(SIZE) < rates[which]).astype(float)
+    users = np.arange(SIZE)
+    found = fit_calibrator(levels[which], label, users, kind=kind, method="isotonic")
+    value = applied(found, levels)
+    told = sigmoid(value) if kind == "binary" else value
+    np.testing.assert_allclose(told, [label[which == n].mean() for n in range(3)], atol=0.002)
+    np.testing.assert_allclose(told, rates, atol=0.02)
+    alike = applied(fit_calibrator(0 * label, label, users, kind=kind, method="isotonic"), [0.0])
+    told = sigmoid(alike) if kind == "binary" else alike
+    np.testing.assert_allclose(told, label.mean(), rtol=1e-4)
+
+
+def test_equal_predictions_weigh_what_their_labels_do():
+    """Labels of half the exactness count a quarter."""
+    prediction = np.repeat([1.0, 2.0], [300, 100])
+    label = np.concatenate([np.tile([1.0, 3.0], 150), np.tile([5.0, 5.0], 50)])
+    spread = np.where(label == 3.0, 2.0, 1.0)
+    found = fit_calibrator(
+        prediction, label, np.arange(400), kind="regression", method="isotonic", spread=spread
+    )
+    # one label at the mean of all is hardly seen
+    np.testing.assert_allclose(applied(found, [1.0, 2.0]), [1.4, 5.0], atol=0.05)
+
+
 def test_a_regression_that_is_too_high_comes_back():
     rng = np.random.default_rng(1)
     true = rng.normal(3.5, 0.6, 4000)

@@ -44,6 +44,15 @@ def test_an_expected_label_becomes_the_output_that_predicts_it(ranges):
     np.testing.assert_allclose(found[0], expected, atol=1e-4)
 
 
+def test_a_guess_of_a_label_that_is_given_another_begins_at_its_rate():
+    tasks = TASKS | {"buy": TASKS["buy"].model_copy(update={"selection": "doubly_robust"})}
+    found = Heads(inputs(tasks=tasks))(
+        {task: tf.zeros([1, 1, 4]) for task in tasks}, Sides(None, tf.zeros([1, 1, 1]))
+    )
+    for guess in (found.imputed["buy"], found.predictions["buy"]):
+        assert tf.sigmoid(guess).numpy().item() == pytest.approx(0.05, rel=1e-4)
+
+
 @pytest.mark.parametrize("output", [-40.0, 40.0])
 def test_beyond_a_bound_the_bound_is_predicted_and_labels_inside_draw_back(output):
     heads, hidden = Heads(inputs()), {task: tf.zeros([1, 1, 4]) for task in TASKS}

@@ -51,6 +51,13 @@ def ndcg_of(of, weights):
     return np.where(place < 10, 1 / np.log2(place + 2.0), 0.0).mean()
 
 
+def expected_ndcg(of, chance, weights):
+    """By true chances [Q, C] of being chosen, of ten places."""
+    score = sum(weight * of.utility[task] for task, weight in weights.items())
+    place = np.argsort(np.argsort(-score, axis=1), axis=1)
+    return (chance * np.where(place < 10, 1 / np.log2(place + 2.0), 0.0)).sum(axis=1).mean()
+
+
 def test_it_takes_the_purchases_that_cost_next_to_no_ndcg():
     learnt = learn_weights(lists(), OrderObjective(), seed=0)
     assert learnt.maximised == ("purchase",)
@@ -66,6 +73,41 @@ def test_luck_on_few_lists_excuses_no_loss():
         chosen = learn_weights(lists(seed=seed, queries=100), OrderObjective(), seed=seed).chosen
         lost.append(1.0 - ndcg_of(many, chosen.weights) / ndcg_of(many, {"retrieval": 1.0}))
     assert np.mean(lost) < 0.03
+
+
+@pytest.mark.parametrize("hits", [0, 1, 2, 3, 5])
+def test_next_to_no_hits_excuse_no_loss(hits):
+    """The chances are known here; few of 60 lists have a chosen item, among the first ten."""
+    lost = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        retrieval, buys = 1.5 * rng.normal(size=(60, 100)), rng.normal(size=(60, 100)) - 2.0
+        chance = np.exp(retrieval) / np.exp(retrieval).sum(axis=1, keepdims=True)
+        chosen = np.zeros(retrieval.shape, bool)
+        for query in range(hits):
+            first = np.argsort(-retrieval[query])[:10]
+            own = chance[query, first] / chance[query, first].sum()
+            chosen[query, rng.choice(first, p=own)] = True
+        few = Lists(
+            user=np.arange(60),
+            there=np.ones_like(chosen),
+            chosen=chosen,
+            utility={"retrieval": retrieval, "purchase": -np.logaddexp(0, -buys)},
+            outcome={"purchase": 1 / (1 + np.exp(-buys))},
+            scale={"purchase": None},
+        )
+        learnt = learn_weights(few, OrderObjective(ndcg_cost=0.01), seed=seed)
+        before = expected_ndcg(few, chance, {"retrieval": 1.0})
+        lost.append(1.0 - expected_ndcg(few, chance, learnt.chosen.weights) / before)
+        assert learnt.chosen.outcome["purchase"] > learnt.retrieval_only.outcome["purchase"]
+    assert max(lost) < 0.03
+
+
+def test_hundreds_of_hits_outweigh_what_the_ranker_expects():
+    """Ratings point to the chosen item, of which the ranker's own chances know nothing."""
+    learnt = learn_weights(lists(agrees=3.0), OrderObjective(ndcg_cost=0.0), seed=0)
+    assert learnt.chosen.expected_ndcg < 0.9 * learnt.retrieval_only.expected_ndcg
+    assert learnt.chosen.ndcg > 0.97 * max(tried.ndcg for tried in learnt.tried)
 
 
 def test_chances_are_as_sure_as_the_choices_allow():

@@ -6,7 +6,9 @@ import pytest
 from features.backend import tf
 from interactions.config import TaskConfig
 from interactions.queries import Queries, queries
-from ranking.scoring import Order, readable, reorder
+from ranking.config import RankingConfig
+from ranking.model import Ranker
+from ranking.scoring import Order, Scorer, readable, reorder
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,32 @@ def test_no_query_gets_no_prediction(trained_system, asked):
         nothing, np.zeros((0, 4), np.int32), np.zeros((0, 4), np.float32)
     )
     assert all(values.shape == (0, 4) for values in found.values())
+
+
+def test_long_histories_of_single_candidates_go_in_several_calls(world):
+    """What a call holds are histories too, of which one candidate brings a whole one."""
+    calls = []
+
+    class Told(Scorer):
+        def inputs(self, queries, context_rows):
+            found = super().inputs(queries, context_rows)
+            calls.append(len(queries) * self.ranker.config.history)
+            return found
+
+    past = world.examples.past.copy()
+    scorer = Told(
+        Ranker(world.inputs, RankingConfig(history=500), past),
+        histories=world.histories,
+        context=world.context,
+    )
+    shown = world.examples.exposures
+    item, score = shown.queries.item[:, None], shown.retrieval_score[:, None]
+    found = scorer.predict(shown.queries, item, score)
+    assert len(calls) > 1 and max(calls) < 100_000
+    last = np.arange(len(item) - 5, len(item))
+    alone = scorer.predict(shown.queries.take(last), item[last], score[last])
+    for task, values in alone.items():
+        np.testing.assert_allclose(values, found[task][last], atol=1e-4)
 
 
 def test_an_unknown_user_without_history_is_predicted(trained_system):

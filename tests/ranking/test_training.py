@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from features.backend import tf
 from interactions.config import TaskConfig
@@ -12,8 +13,9 @@ from ranking.calibration import Affine
 from ranking.inputs import Request
 from ranking.loss import log_losses, squared_errors
 from ranking.scoring import Scorer, readable
-from ranking.training import restore_ranker
+from ranking.training import restore_ranker, retrieval_scale
 from tandem.config import TandemConfig
+from training.config import ScheduleConfig
 
 
 def weights(ranker):
@@ -143,6 +145,30 @@ def test_validation_stops_it_and_the_past_of_training_comes_back(world, tmp_path
     assert progression.best == max(one["validation"] for one in progression.history)
     for mine, given in zip(ranker.past.variables, world.examples.past.variables, strict=True):
         np.testing.assert_array_equal(mine.numpy(), given.numpy())
+
+
+@pytest.mark.parametrize("batch", [20, 400])
+def test_a_task_of_few_labels_counts_on_validation_however_they_are_batched(world, tmp_path, batch):
+    """Only the last rows have a rating; most parts of the window have none, and no say in it."""
+    rating = world.examples.exposures.labels["rating"].copy()
+    rating[: len(rating) * 9 // 10] = np.nan
+    few = world.with_labels(world.examples.exposures.labels | {"rating": rating})
+    tasks = {name: few.inputs.tasks[name] for name in ("retrieval", "rating")}
+    schedule = ScheduleConfig(max_epochs=1, learning_rate=1e-12)
+    ranking = {"batch_queries": batch, "schedule": schedule}
+    ranker, progression = few.with_tasks(tasks).fit(
+        tmp_path, ranking=ranking, validation=few.examples, steps=None
+    )
+    there = ~np.isnan(rating)
+    inputs = ranker.inputs
+    off = (rating[there].astype(float) - inputs.label_mean["rating"]) / inputs.label_std["rating"]
+    losses = progression.history[-1]
+    weights = {task: losses[f"weight/{task}"] for task in tasks}
+    scores, chosen = few.examples.candidates.retrieval_score, few.examples.candidates.label
+    logits = retrieval_scale(few.examples.candidates) * scores.astype(float)
+    choice = (logsumexp(logits, axis=1) - (logits * chosen).sum(axis=1))[chosen.any(axis=1)]
+    expected = weights["retrieval"] * choice.mean() + weights["rating"] * np.mean(off**2)
+    assert -losses["validation"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_training_leaves_the_given_past_alone_and_found_again_it_predicts_the_same(world, tmp_path):

@@ -3,10 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
+from rich.console import Console
 
 from interactions.config import DataConfig
 from interactions.log import EventLog, Labels
+from interactions.split import RANKING, RETRIEVAL
+from ranking.config import LOGGING_POLICY
+from tandem.config import TandemConfig
+from tandem.data import Data, read_data
 from tandem.expected_labels import factors_by_task
+from tandem.fit import config_of
 
 USERS, ITEMS, ROWS = 300, 200, 6000
 
@@ -77,3 +84,80 @@ def test_other_rows_are_not_looked_at(log):
     for task, one in factors(log, rows).items():
         np.testing.assert_array_equal(one.item, factors(other, rows)[task].item)
         np.testing.assert_array_equal(one.user, factors(other, rows)[task].user)
+
+
+@pytest.fixture(scope="module")
+def shop():
+    """By seed: a log of few views by taste, and propensities of a policy that knows the tastes."""
+    rng = np.random.default_rng(7)
+    tastes = rng.normal(size=(USERS, 2)), rng.normal(size=(ITEMS, 2))
+    user, item = rng.integers(0, 60, ROWS), rng.integers(0, 60, ROWS)
+    agreed = np.einsum("nd,nd->n", tastes[0][user], tastes[1][item])
+    view = (rng.random(ROWS) < 1 / (1 + np.exp(2.0 - agreed))).astype(np.float32)
+    policy = -6.0 + agreed + rng.normal(0, 0.3, ROWS)
+    return user.astype(np.int32), item.astype(np.int32), view, policy
+
+
+def test_what_the_policy_knew_says_what_labels_to_expect(log, shop):
+    user, item, view, policy = shop
+    log = replace(log, user=user, item=item, chosen=np.zeros(ROWS, bool))
+    learnt, held = np.arange(0, ROWS, 2), np.arange(1, ROWS, 2)
+    view = np.where(np.arange(ROWS) % 4 == 0, np.nan, view)
+    found = {
+        told: factors_by_task(
+            log, learnt, {"view": view} | given, config=DataConfig(events="none.csv")
+        )
+        for told, given in (("policy", {LOGGING_POLICY: policy}), ("nothing", {}))
+    }
+    assert list(found["policy"]) == ["view", LOGGING_POLICY]
+    error = {
+        told: np.mean((one["view"].predict(user[held], item[held]) - view[held]) ** 2)
+        for told, one in found.items()
+    }
+    assert error["policy"] < 0.9 * error["nothing"]
+    said = found["policy"][LOGGING_POLICY].predict(user[held], item[held])
+    assert np.corrcoef(said, policy[held])[0, 1] > 0.7
+
+
+@pytest.fixture(scope="module")
+def logged(finished):
+    """The finished run's data, and chances with which it showed everything."""
+    run = finished.folder
+    data = read_data(config_of(run), run=run, console=Console(quiet=True))
+    return data, np.random.default_rng(0).uniform(0.01, 0.5, len(data.log))
+
+
+def told_policy(data, chance):
+    data = Data(replace(data.log, propensity=chance), data.windows, data.config)
+    past = data.past(RETRIEVAL)
+    return past.factorised, [variable.numpy() for variable in past.variables]
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_no_later_propensity_is_known_at_a_cut(logged):
+    data, chance = logged
+    names, before = told_policy(data, chance)
+    assert names[-1] == LOGGING_POLICY
+    later, earlier = chance.copy(), chance.copy()
+    later[data.windows.window >= RANKING] = 0.9
+    earlier[data.windows.rows(RETRIEVAL)[:20]] = 0.9
+    assert same(before, told_policy(data, later)[1])
+    assert not same(before, told_policy(data, earlier)[1])
+
+
+def test_the_config_may_keep_the_policy_from_the_ranker(logged):
+    data, chance = logged
+    ranking = data.config.ranking.model_copy(update={"logging_policy": False})
+    without = Data(data.log, data.windows, data.config.model_copy(update={"ranking": ranking}))
+    names, tables = told_policy(without, chance)
+    assert LOGGING_POLICY not in names
+    assert same(tables, told_policy(data, None)[1])
+
+
+def test_no_task_is_called_like_the_policy():
+    tasks = {"retrieval": {}, LOGGING_POLICY: {"kind": "binary", "column": "bought"}}
+    with pytest.raises(ValidationError, match="give the task another name"):
+        TandemConfig.model_validate({"data": {"events": "none.csv"}, "tasks": tasks})

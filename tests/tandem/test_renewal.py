@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -80,6 +82,18 @@ def test_new_events_end_their_users_histories_and_change_no_window_of_the_traini
     entry = renewed.entry
     assert (entry.events_new, entry.users_new, entry.items_new) == (3, 1, 1)
     assert len(Histories.of(log).items) == len(log)
+
+
+def test_later_events_leave_the_propensities_of_those_before(data, tmp_path):
+    """The later ones were shown by somebody else, and theirs are not asked for."""
+    chance = np.random.default_rng(0).uniform(0.1, 0.9, len(data.log))
+    logged = replace(data, log=replace(data.log, propensity=chance))
+    logged = replace(logged, windows=replace(data.windows, log=logged.log))
+    last = int(data.log.time.max()) // 10**6
+    file = write_events(tmp_path, f"u3,i5,{last + 9},5,0,phone")
+    found = renew(logged, Changes(events=file)).data.log.propensity
+    assert np.isnan(found).sum() == 1
+    assert sorted(found[~np.isnan(found)]) == sorted(chance)
 
 
 def test_events_that_the_run_knows_are_passed_over(data, tmp_path):

@@ -1,9 +1,15 @@
-"""95 % bootstrap intervals that resample clusters: a user's queries are not independent."""
+"""95 % bootstrap intervals that resample clusters: a user's queries are not independent.
+
+Where a model was trained at several seeds, they are resampled too, independently of the users (Owen
+2007, "The pigeonhole bootstrap"): users and seeds are both a sample of what might have been. With
+few seeds the interval is somewhat too short still, as a variance over n instead of n - 1 is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +25,10 @@ from evaluation.metrics import (
 CELLS = 4_000_000
 """Most draws held in memory at once."""
 
+IntervalKind = Literal["percentile", "basic"]
+"""Where the resamples lie, or that reflected at the value (Davison and Hinkley 1997, 5.2). A
+statistic that noise makes larger is larger still in the resamples, and what it estimates is as much
+smaller: the reflected interval may lie below the value."""
 Statistic = Callable[..., float]
 """fn(*arrays [n], weights=[n]) -> float, where a weight of 2 counts the row twice."""
 
@@ -116,6 +126,97 @@ def mean_interval(
     return one["values"]
 
 
+def seeded_mean(
+    values: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    seed: int,
+    resamples: int = 1000,
+) -> Estimate:
+    """Return the mean of `values` ([seeds, Q] float) with its interval over seeds and clusters."""
+    ones = np.ones((1, values.shape[1]))
+    return seeded_ratio(values, ones, clusters=clusters, seed=seed, resamples=resamples)
+
+
+def seeded_ratio(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    seed: int,
+    resamples: int = 1000,
+) -> Estimate:
+    """Return mean(first) / mean(second), each [its own seeds, Q] over the same queries.
+
+    A resample draws the same clusters for both sides, and of each side's seeds, independently, as
+    many as there are. NaN where the second sums to 0.
+    """
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"pairs: {first.shape[1]} and {second.shape[1]} values; give the same queries"
+        )
+    sides = [_clean(name, side.ravel()).reshape(side.shape) for name, side in (
+        ("first", first), ("second", second))]  # fmt: skip
+    n = first.shape[1]
+    if n == 0 or sides[1].sum() == 0:
+        return _unknown(n)
+    value = float(sides[0].mean() / sides[1].mean())
+    groups = _Clusters.of(clusters, n)
+    if groups.count < 2:
+        return _unknown(n, value)
+    sums = groups.resampled_sums(np.concatenate(sides).T, seed, resamples)
+    drawn = _seed_shares([len(side) for side in sides], seed, resamples)
+    # [resamples, seeds of both] -> [resamples, seeds] each
+    parts = np.split(sums, [len(first)], axis=1)
+    means = [(part * share).sum(axis=1) for part, share in zip(parts, drawn, strict=True)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _interval(value, means[0] / means[1], n)
+
+
+def seeded_statistic(
+    fn: Statistic,
+    labels: np.ndarray,
+    *sides: np.ndarray,
+    clusters: np.ndarray | None = None,
+    seed: int,
+    resamples: int = 200,
+    kind: IntervalKind = "percentile",
+) -> Estimate:
+    """Return the mean of fn(labels, predictions) over seeds, or the ratio of two sides' means.
+
+    `labels` [n]; one or two sides of predictions, each [its own seeds, n]. Resampled as
+    `seeded_ratio` is, `fn` computed anew each time.
+    """
+    n = len(labels)
+
+    def found(weights: np.ndarray, shares: Sequence[np.ndarray]) -> float:
+        # seeds that were not drawn need not be asked
+        means = [
+            sum(share[i] * fn(labels, side[i], weights=weights) for i in np.flatnonzero(share))
+            for side, share in zip(sides, shares, strict=True)
+        ]
+        return float(means[0] if len(means) == 1 else np.divide(means[0], means[1]))
+
+    value = found(np.ones(n), [np.full(len(side), 1 / len(side)) for side in sides])
+    groups = _Clusters.of(clusters, n)
+    if groups.count < 2:
+        return _unknown(n, value)
+    drawn = _seed_shares([len(side) for side in sides], seed, resamples)
+    every = (counts for block in groups.draws(seed, resamples) for counts in block)
+    resampled = [
+        found(counts[groups.code], [share[place] for share in drawn])
+        for place, counts in enumerate(every)
+    ]
+    return _interval(value, np.array(resampled), n, kind=kind)
+
+
+def _seed_shares(seeds: Sequence[int], seed: int, resamples: int) -> list[np.ndarray]:
+    """How much each seed of each side counts in each resample, [resamples, seeds] float64."""
+    # a stream of its own: the clusters that are drawn depend on no number of seeds
+    random = np.random.default_rng([seed, 1])
+    return [random.multinomial(n, np.full(n, 1 / n), size=resamples) / n for n in seeds]
+
+
 def paired_difference(
     first: np.ndarray,
     second: np.ndarray,
@@ -194,13 +295,17 @@ def statistic_interval(
     return _interval(value, np.array(resampled), n)
 
 
-def _interval(value: float, resampled: np.ndarray, n: int) -> Estimate:
+def _interval(
+    value: float, resampled: np.ndarray, n: int, *, kind: IntervalKind = "percentile"
+) -> Estimate:
     known = resampled[np.isfinite(resampled)]
     if np.isnan(value) or len(known) == 0:
         return _unknown(n, value)
-    low, high = np.quantile(known, [0.025, 0.975])
+    low, high = (float(end) for end in np.quantile(known, [0.025, 0.975]))
+    if kind == "basic":
+        return Estimate(value, 2 * value - high, 2 * value - low, n)
     # Rounding, or a statistic that resampling pushes one way, must not leave the value outside.
-    return Estimate(value, min(float(low), value), max(float(high), value), n)
+    return Estimate(value, min(low, value), max(high, value), n)
 
 
 def _unknown(n: int, value: float = float("nan")) -> Estimate:

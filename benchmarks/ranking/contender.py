@@ -34,7 +34,8 @@ class Fitted:
     seconds: float = 0.0
     """Training time, tuning included."""
     rows: int = 0
-    """Candidates and exposures processed in training, those of an epoch times the epochs."""
+    """Candidates and exposures processed in training, those of an epoch times the epochs; 0 of what
+    has no epochs, such as trees."""
     notes: Mapping[str, object] = field(default_factory=dict)
     """What tuning or validation decided."""
 

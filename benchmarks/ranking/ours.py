@@ -21,7 +21,6 @@ from ranking.model import RETRIEVAL as CHOICE
 from ranking.ordering import choose_order
 from ranking.scoring import Order, Scorer, readable
 from ranking.training import Examples, fit_ranker
-from tandem.data import Data
 from tandem.system import ranker_inputs
 
 _NEXT_TO_NOTHING = 1e-6
@@ -71,21 +70,20 @@ class _Trained:
 def _train(
     problem: Problem, tasks: Mapping[str, TaskConfig], config: RankingConfig, *, seed: int
 ) -> _Trained:
-    """Train as `tandem fit` trains the ranker that it ships.
+    """Train `tasks` as `tandem fit` trains the ranker that it ships.
 
+    What earlier labels say of all tasks is known whichever are learned, as it is to everybody else.
     Where the choice counts next to nothing, lists are one candidate wide: they make the same steps.
     """
     faint = tasks[CHOICE].weight == _NEXT_TO_NOTHING
-    changes = {"tasks": dict(tasks), "ranking": config}
-    data = Data(
-        problem.data.log, problem.data.windows, problem.data.config.model_copy(update=changes)
-    )
+    data = replace(problem.data, config=problem.data.config.model_copy(update={"ranking": config}))
     now = data.past(RETRIEVAL, RANKING)
     training, validation = (
         Examples(
             _narrow(part.candidates) if faint else part.candidates,
             _of_tasks(part.exposures, tasks),
             past,
+            data.log.weight,
         )
         for part, past in (
             (problem.training, data.past(RETRIEVAL)), (problem.validation, now),
@@ -94,7 +92,7 @@ def _train(
     encoded = problem.encoded
     with tempfile.TemporaryDirectory() as folder:
         ranker, progression = fit_ranker(
-            ranker_inputs(data, encoded),
+            replace(ranker_inputs(data, encoded), tasks=dict(tasks)),
             training,
             validation=validation,
             histories=data.histories,
@@ -116,9 +114,12 @@ def _narrow(lists: Candidates) -> Candidates:
 
 
 def _of_tasks(exposures: Exposures, tasks: Mapping[str, TaskConfig]) -> Exposures:
-    """Leave out labels of other tasks, and exposures that have no other label."""
+    """Leave out labels of other tasks, and exposures that have no other label.
+
+    Those stay, as in `exposures_of`, where a task is corrected for which exposures have a label.
+    """
     labels = {task: values for task, values in exposures.labels.items() if task in tasks}
-    some = np.zeros(len(exposures), bool)
+    some = np.full(len(exposures), any(task.selection != "none" for task in tasks.values()))
     for values in labels.values():
         some |= ~np.isnan(values)
     queries, score = exposures.queries.take(some), exposures.retrieval_score[some]
@@ -192,8 +193,8 @@ def _corrected(title: str, selection: str) -> Contender:
 OURS = _variant("Tandem", "the defaults, trained as `tandem fit` trains the ranker that it ships")
 SINGLE_TASK = Contender(
     "Tandem, single tasks",
-    "a ranker of the default shape for each task, learned alone; the order is that of the "
-    "retrieval task's",
+    "a ranker of the default shape for each task, learned alone, with the inputs of the joint one; "
+    "the order is that of the retrieval task's",
     _fit_single_tasks,
     seeded=True,
 )

@@ -37,6 +37,7 @@ from tandem.system import FIRST_SHARE, candidates_of, exposures_of
 
 DONE = "candidates.json"
 _FIRST, _PAGES, _UNSELECTED = "first_retriever", "pages.npz", "unselected"
+_SERVED_TRAINING = "training_served"
 PARTS = ("training", "validation", "test")
 _WINDOWS = {"training": RANKING, "validation": VALIDATION, "test": TEST}
 
@@ -74,6 +75,20 @@ class Problem:
     def training(self) -> Part:
         """Of the ranking window, by the retriever of the retrieval window: sampled lists."""
         return _load(self.folder, "training")
+
+    @cached_property
+    def served_training(self) -> Candidates:
+        """Lists of the ranking window as the same retriever would serve them, nothing put in.
+
+        For losses that cannot weigh a sample of the other items as `training` has it. Raises
+        `UserError` in a folder that was made before there were any.
+        """
+        if not _lists_file(self.folder, _SERVED_TRAINING).exists():
+            raise UserError(
+                f"{self.folder} has no lists as served of the ranking window; make them with "
+                f"python -m benchmarks.ranking.problem {self.folder}"
+            )
+        return _load_lists(self.folder, _SERVED_TRAINING)
 
     @cached_property
     def validation(self) -> Part:
@@ -120,7 +135,10 @@ def find_problem(folder: Path) -> Problem:
 
 
 def make_problem(folder: Path, *, console: Console) -> None:
-    """Train both retrievers as `tandem fit` does, and write every window's candidates."""
+    """Train both retrievers as `tandem fit` does, and write every window's candidates.
+
+    Retrievers that were trained in `folder` before are restored.
+    """
     data = find(folder, console=console).data
     market = find_marketplace(data.config.data)
     if market is not None and data.log.propensity is None:
@@ -140,6 +158,7 @@ def make_problem(folder: Path, *, console: Console) -> None:
         seed=seed,
     )
     _save(folder, "training", Part(table, exposures_of(data, first, RANKING)))
+    _save_lists(folder, _SERVED_TRAINING, candidates_of(data, first, queries))
     final = _searcher(
         data,
         windows.rows(RETRIEVAL, RANKING),
@@ -174,21 +193,29 @@ def _searcher(data: Data, rows: np.ndarray, *, folder: Path, share: float) -> Se
 
 
 def _save(folder: Path, name: str, part: Part) -> None:
-    lists, shown = part.candidates, part.exposures
+    _save_lists(folder, name, part.candidates)
+    shown = part.exposures
     labels: dict[str, Any] = {f"label_{task}": values for task, values in shown.labels.items()}
-    np.savez(
-        folder / f"{name}_candidates.npz",
-        item=lists.item,
-        score=lists.retrieval_score,
-        log_weight=lists.log_weight,
-        **_columns(lists.queries),
-    )
     np.savez(
         folder / f"{name}_exposures.npz",
         score=shown.retrieval_score,
         **_columns(shown.queries),
         **labels,
     )
+
+
+def _save_lists(folder: Path, name: str, lists: Candidates) -> None:
+    np.savez(
+        _lists_file(folder, name),
+        item=lists.item,
+        score=lists.retrieval_score,
+        log_weight=lists.log_weight,
+        **_columns(lists.queries),
+    )
+
+
+def _lists_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}_candidates.npz"
 
 
 def _columns(queries: Queries) -> dict[str, Any]:
@@ -199,17 +226,18 @@ def _queries(stored: Mapping[str, np.ndarray]) -> Queries:
     return Queries(**{name: stored[f"query_{name}"] for name in ("row", "user", "time", "item")})
 
 
+def _load_lists(folder: Path, name: str) -> Candidates:
+    with np.load(_lists_file(folder, name), allow_pickle=False) as stored:
+        return Candidates(_queries(stored), stored["item"], stored["score"], stored["log_weight"])
+
+
 def _load(folder: Path, name: str) -> Part:
-    with np.load(folder / f"{name}_candidates.npz", allow_pickle=False) as stored:
-        candidates = Candidates(
-            _queries(stored), stored["item"], stored["score"], stored["log_weight"]
-        )
     with np.load(folder / f"{name}_exposures.npz", allow_pickle=False) as stored:
         labels = {
             key.removeprefix("label_"): stored[key] for key in stored if key.startswith("label_")
         }
         exposures = Exposures(_queries(stored), stored["score"], labels)
-    return Part(candidates, exposures)
+    return Part(_load_lists(folder, name), exposures)
 
 
 def main() -> int:

@@ -84,12 +84,15 @@ def _labelled(data: Data, window: int) -> Part:
 
 def _fit_factors(problem: Problem, seed: int, quick: bool) -> Fitted:
     started = time.perf_counter()
-    factors = problem.data.label_factors(RETRIEVAL, RANKING)
+    tasks = problem.data.config.tasks
+    every = problem.data.label_factors(RETRIEVAL, RANKING)
+    # that of the policy which filled the log is of no task
+    factors = {task: one for task, one in every.items() if task in tasks}
 
     def answer(part: Part) -> Answers:
         asked = part.exposures.queries
         found = {t: one.predict(asked.user, asked.item) for t, one in factors.items()}
-        bounds = {t: problem.data.config.tasks[t].range or (-np.inf, np.inf) for t in found}
+        bounds = {t: tasks[t].range or (-np.inf, np.inf) for t in found}
         return Answers(tasks={t: np.clip(found[t], *bounds[t]) for t in found})
 
     return Fitted(answer, time.perf_counter() - started)

@@ -71,8 +71,8 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
     """Draw each task's gain over the single-task model against that of the retrieval task.
 
     Above and to the right of the cross both gain; a seesaw lies in the other two quarters. Bars are
-    95 % intervals, of ours. Data sets without single-task models, or without a second task, are
-    left out.
+    95 % intervals, of ours, over users and seeds. Data sets without single-task models, or without
+    a second task, are left out.
     """
     panels = [
         (comparison, metric)
@@ -144,7 +144,7 @@ def _quality(comparison: Comparison) -> str:
 
 
 def _pairs(comparison: Comparison) -> str:
-    """How much better ours is than each other contender, in percent."""
+    """By how many percent of theirs ours is larger than others', or its error smaller."""
     if not comparison.pairs:
         return ""
     names = list(dict.fromkeys(m for gains in comparison.pairs.values() for m in gains))
@@ -153,7 +153,13 @@ def _pairs(comparison: Comparison) -> str:
         [titles[name], *(percent(gains[m]) if m in gains else "" for m in names)]
         for name, gains in comparison.pairs.items()
     ]
-    return table(["gain of Tandem over", *names], rows)
+    return table(
+        [
+            "gain of Tandem over",
+            *(f"{m} smaller by" if m.endswith(LOWER_IS_BETTER) else m for m in names),
+        ],
+        rows,
+    )
 
 
 def _seesaw(comparison: Comparison) -> str:
@@ -244,9 +250,10 @@ def _notes(comparison: Comparison) -> str:
 
 def _gain(metric: str, result: Result, alone: Result) -> float:
     mine, theirs = (one.metrics[metric].estimate.value for one in (result, alone))
-    if not (mine and theirs):
+    if not theirs:
         return float("nan")
-    return theirs / mine - 1.0 if metric.endswith(LOWER_IS_BETTER) else mine / theirs - 1.0
+    gain = mine / theirs - 1.0
+    return -gain if metric.endswith(LOWER_IS_BETTER) else gain
 
 
 def _cost(result: Result, what: str) -> float:

@@ -17,13 +17,14 @@ from benchmarks.ranking.judge import PURCHASES, PURCHASES_ALONE, Judge
 from benchmarks.ranking.off_policy import OnLoggedPages, judge_on_pages
 from benchmarks.ranking.problem import Problem
 from benchmarks.ranking.truth import TOP
-from evaluation.bootstrap import Estimate, mean_interval, paired_ratio, statistic_interval
-from evaluation.metrics import (
-    auc,
-)
+from evaluation.bootstrap import Estimate, seeded_mean, seeded_ratio, seeded_statistic
+from evaluation.metrics import auc
 
 LOWER_IS_BETTER = ("rmse", "log_loss", "calibration_error", "rmse_on_all_items")
 _ROOTS = (".rmse", ".rmse_on_all_items")
+_CALIBRATION = ".calibration_error"
+_DRAWS = 20
+"""Of all labels, to see what chance does to a calibration error."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Metric:
     """One quality of one contender."""
 
     estimate: Estimate
-    """The mean over seeds, with an interval over users."""
+    """The mean over seeds, with an interval over users and seeds."""
     by_seed: tuple[float, ...]
 
 
@@ -47,7 +48,7 @@ class Result:
     costs: tuple[dict[str, Any], ...]
     """By seed, as `contest` left them."""
     values: dict[str, np.ndarray]
-    """By name, what the metric is a mean of, over seeds: per query or row, float64."""
+    """By name, what the metric is a mean of, [seeds, queries or rows] float64."""
     answers: tuple[Answers, ...]
     off_policy: dict[str, OnLoggedPages]
     """By event, of the order at the first seed; empty where no propensities are known."""
@@ -69,7 +70,8 @@ class Comparison:
     """Labelled test rows, by task."""
     results: tuple[Result, ...]
     pairs: dict[str, dict[str, Estimate]]
-    """By other contender and metric, the relative gain of ours: above 0 ours is better."""
+    """By other contender and metric, by what share of the other's ours is larger, or smaller where
+    lower is better: above 0 ours is better."""
 
 
 def compare(
@@ -98,18 +100,19 @@ def _result(name: str, folder: Path, judge: Judge, *, seeds: int) -> Result:
         json.loads((folder / f"seed-{seed}.json").read_text(encoding="utf-8")) for seed in of
     )
     metrics: dict[str, Metric] = {}
-    values = _mean([judge.per_query(one) | judge.per_row(one) for one in answers])
-    per_seed = [judge.per_query(one) | judge.per_row(one) for one in answers]
-    for metric, mean in values.items():
+    values = _by_seed([judge.per_query(one) | judge.per_row(one) for one in answers])
+    for metric, losses in values.items():
         finish = _finish(metric)
-        estimate = mean_interval(mean, clusters=judge.users_of(metric), seed=0)
+        estimate = seeded_mean(losses, clusters=judge.users_of(metric), seed=0)
         ends = [float(finish(end)) for end in (estimate.value, estimate.low, estimate.high)]
         metrics[metric] = Metric(
             Estimate(ends[0], ends[1], ends[2], estimate.n),
-            tuple(float(finish(one[metric].mean())) for one in per_seed),
+            tuple(float(finish(mean)) for mean in losses.mean(axis=1)),
         )
     for metric, statistic in judge.statistics(answers[0]).items():
         metrics[metric] = _statistic(metric, statistic, answers, judge)
+        if metric.endswith(_CALIBRATION):
+            metrics[f"{metric}_if_calibrated"] = _if_calibrated(metric, statistic, answers, judge)
     deciles = tuple(d for one in answers if (d := judge.served_deciles(one)) is not None)
     if deciles:
         nan, errors = float("nan"), [float(np.abs(one - 1.0).max()) for one in deciles]
@@ -127,18 +130,39 @@ def _statistic(
 ) -> Metric:
     task = metric.rsplit(".", 1)[0]
     labels, predicted = judge.labels(task), _predicted(task, answers, judge)
-
-    def mean(labels: np.ndarray, *columns: np.ndarray, weights: np.ndarray) -> float:
-        return float(np.mean([statistic(labels, one, weights=weights) for one in columns]))
-
-    estimate = statistic_interval(
-        mean, labels, *predicted, clusters=judge.row_users(task), seed=0, resamples=100
+    estimate = seeded_statistic(
+        statistic,
+        labels,
+        predicted,
+        clusters=judge.row_users(task),
+        seed=0,
+        resamples=100,
+        kind="basic" if metric.endswith(_CALIBRATION) else "percentile",
     )
+    if metric.endswith(_CALIBRATION):
+        # no error is negative, whatever is left of it without the noise
+        low, high = (max(end, 0.0) for end in (estimate.low, estimate.high))
+        estimate = Estimate(estimate.value, low, high, estimate.n)
     return Metric(estimate, tuple(statistic(labels, one) for one in predicted))
 
 
-def _predicted(task: str, answers: Sequence[Answers], judge: Judge) -> list[np.ndarray]:
-    return [one.tasks[task][judge.labelled(task)].astype(np.float64) for one in answers]
+def _if_calibrated(
+    metric: str, statistic: Callable[..., float], answers: Sequence[Answers], judge: Judge
+) -> Metric:
+    """What chance alone would show, were every label as probable as was predicted."""
+    random, nan = np.random.default_rng(0), float("nan")
+    predicted = _predicted(metric.rsplit(".", 1)[0], answers, judge)
+    found = tuple(
+        float(np.mean([statistic(random.random(len(p)) < p, p) for _ in range(_DRAWS)]))
+        for p in predicted
+    )
+    return Metric(Estimate(float(np.mean(found)), nan, nan, predicted.shape[1]), found)
+
+
+def _predicted(task: str, answers: Sequence[Answers], judge: Judge) -> np.ndarray:
+    """[seeds, labelled rows] float64."""
+    there = judge.labelled(task)
+    return np.stack([one.tasks[task][there].astype(np.float64) for one in answers])
 
 
 def _pairs(results: Mapping[str, Result], judge: Judge) -> dict[str, dict[str, Estimate]]:
@@ -156,25 +180,27 @@ def _pairs(results: Mapping[str, Result], judge: Judge) -> dict[str, dict[str, E
 
 
 def _gain(metric: str, ours: Result, other: Result, judge: Judge) -> Estimate:
-    """The relative gain of ours, above 0 where ours is better."""
-    task = metric.rsplit(".", 1)[0]
+    """By what share ours is larger, or smaller where lower is better."""
     if metric.endswith(".auc"):
-        half = len(ours.answers)
-
-        def ratio(labels: np.ndarray, *columns: np.ndarray, weights: np.ndarray) -> float:
-            found = [auc(labels, one, weights=weights) for one in columns]
-            return float(np.mean(found[:half]) / np.mean(found[half:])) - 1.0
-
-        columns = _predicted(task, [*ours.answers, *other.answers], judge)
-        users, labels = judge.row_users(task), judge.labels(task)
-        return statistic_interval(ratio, labels, *columns, clusters=users, seed=0, resamples=100)
-    first, second = ours.values[metric], other.values[metric]
-    if metric.endswith(LOWER_IS_BETTER):
-        first, second = second, first
+        task = metric.rsplit(".", 1)[0]
+        sides = (_predicted(task, one.answers, judge) for one in (ours, other))
+        labels, users = judge.labels(task), judge.row_users(task)
+        return _less_one(
+            seeded_statistic(auc, labels, *sides, clusters=users, seed=0, resamples=100)
+        )
+    found = seeded_ratio(
+        ours.values[metric], other.values[metric], clusters=judge.users_of(metric), seed=0
+    )
     finish = _finish(metric)
-    found = paired_ratio(first, second, clusters=judge.users_of(metric), seed=0)
-    ends = [float(finish(end)) - 1.0 for end in (found.value, found.low, found.high)]
-    return Estimate(ends[0], ends[1], ends[2], found.n)
+    ends = [float(finish(end)) for end in (found.value, found.low, found.high)]
+    gain = _less_one(Estimate(ends[0], ends[1], ends[2], found.n))
+    if metric.endswith(LOWER_IS_BETTER):
+        return Estimate(-gain.value, -gain.high, -gain.low, gain.n)
+    return gain
+
+
+def _less_one(ratio: Estimate) -> Estimate:
+    return Estimate(ratio.value - 1.0, ratio.low - 1.0, ratio.high - 1.0, ratio.n)
 
 
 def _closed(
@@ -184,10 +210,10 @@ def _closed(
     with the order as it is learnt, and with that of the purchase task alone."""
     if other.name != FIRST_STAGE or judge.truth is None:
         return {}
-    before = other.values[PURCHASES]
+    before = other.values[PURCHASES]  # [1, queries]: it depends on no seed
     gap = judge.truth.purchases(judge.truth.buys) - before
     return {
-        name: paired_ratio(ours.values[of] - before, gap, clusters=judge.users, seed=0)
+        name: seeded_ratio(ours.values[of] - before, gap, clusters=judge.users, seed=0)
         for name, of in (
             ("gap_closed", PURCHASES),
             ("gap_closed_by_purchase_alone", PURCHASES_ALONE),
@@ -196,8 +222,9 @@ def _closed(
     }
 
 
-def _mean(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
+def _by_seed(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """By name, [seeds, n]."""
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 def _finish(metric: str) -> Callable[[float], float]:

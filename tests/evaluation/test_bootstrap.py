@@ -2,12 +2,17 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evaluation.bootstrap import (
     mean_interval,
     mean_intervals,
     paired_difference,
     paired_ratio,
+    seeded_mean,
+    seeded_ratio,
+    seeded_statistic,
     statistic_interval,
 )
 from evaluation.metrics import auc, calibration_error, log_loss, mae, rmse
@@ -115,6 +120,86 @@ def test_a_paired_ratio_is_one_of_sums():
     assert 0 <= ratio.low <= ratio.value <= ratio.high <= 1
     exact = paired_ratio(0.3 * second, second, seed=0)
     assert (exact.low, exact.value, exact.high) == pytest.approx((0.3, 0.3, 0.3))
+
+
+def same(first, second):
+    left, right = ((one.value, one.low, one.high, one.n) for one in (first, second))
+    return left == pytest.approx(right, rel=1e-9, abs=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_one_seed_tells_what_users_alone_do(seed):
+    values, users = clustered(seed)
+    other, options = 2 + values**2, {"clusters": users, "seed": seed, "resamples": 50}
+    mean = seeded_mean(values[np.newaxis], **options)
+    assert same(mean, mean_interval(values, **options))
+    ratio = seeded_ratio(values[np.newaxis], other[np.newaxis], **options)
+    assert same(ratio, paired_ratio(values, other, **options))
+    labels = (other > 2.5).astype(float)
+    area = seeded_statistic(auc, labels, values[np.newaxis], **options)
+    assert same(area, statistic_interval(auc, labels, values, **options))
+
+
+def test_seeds_that_differ_widen_the_interval_as_their_mean_varies():
+    random = np.random.default_rng(0)
+    values = 5 + random.normal(size=900)
+    shifts = np.array([-0.5, -0.2, 0.0, 0.2, 0.5])[:, np.newaxis]
+    alike = seeded_mean(np.tile(values, (5, 1)), seed=1, resamples=4000)
+    apart = seeded_mean(values + shifts, seed=1, resamples=4000)
+    assert apart.value == pytest.approx(alike.value) and apart.n == alike.n == 900
+    widths = [one.high - one.low for one in (alike, apart)]
+    wanted = 2 * 1.96 * np.sqrt(values.var() / 900 + shifts.var() / 5)
+    assert widths[0] == pytest.approx(2 * 1.96 * values.std() / 30, rel=0.06)
+    assert widths[1] == pytest.approx(wanted, rel=0.06)
+
+
+def test_each_side_draws_seeds_of_its_own():
+    ones = np.ones(400)
+    first, second = np.outer([0.8, 1.2], ones), np.outer([0.8, 1.2, 1.0], ones)
+    alike = seeded_ratio(first, first, seed=0, resamples=4000)
+    # paired by seed they would be alike in every resample
+    assert (alike.low, alike.value, alike.high) == pytest.approx((0.8 / 1.2, 1.0, 1.2 / 0.8))
+    fixed = seeded_ratio(first, second[2:], seed=0)
+    assert (fixed.low, fixed.high) == pytest.approx((0.8, 1.2))
+    assert seeded_ratio(first, second, seed=0).value == pytest.approx(1.0)
+
+
+def test_users_stay_paired_whatever_the_seeds():
+    values, users = clustered(13)
+    values = np.exp(np.stack([values, 1.01 * values]))
+    ratio = seeded_ratio(1.1 * values, values, clusters=users, seed=2)
+    alone = seeded_mean(values, clusters=users, seed=2)
+    assert ratio.high - ratio.low < 0.2 * (alone.high - alone.low) / alone.value
+
+
+def test_seeds_widen_the_interval_of_any_statistic():
+    random = np.random.default_rng(3)
+    labels = random.integers(0, 2, 600).astype(float)
+    noise = random.normal(size=600)
+    predicted = np.stack([noise + strength * labels for strength in (0.5, 1.0, 2.0)])
+    one, three = (
+        seeded_statistic(auc, labels, side, seed=0) for side in (predicted[1:2], predicted)
+    )
+    assert three.value == pytest.approx(np.mean([auc(labels, each) for each in predicted]))
+    assert three.high - three.low > 1.5 * (one.high - one.low)
+    ratio = seeded_statistic(auc, labels, predicted, predicted[1:2], seed=0)
+    assert ratio.value == pytest.approx(three.value / one.value)
+    assert ratio.low < 1 < ratio.high
+
+
+def test_a_basic_interval_mirrors_what_noise_pushes_up():
+    random = np.random.default_rng(5)
+    predicted = random.uniform(0.2, 0.8, 400)
+    labels = (random.random(400) < predicted).astype(float)
+    options = {"seed": 1, "resamples": 200}
+    basic, percentile = (
+        seeded_statistic(calibration_error, labels, predicted[np.newaxis], kind=kind, **options)
+        for kind in ("basic", "percentile")
+    )
+    assert basic.value == percentile.value
+    assert basic.low == pytest.approx(2 * basic.value - percentile.high)
+    assert basic.high < percentile.high  # calibrated as they are, there is no error
 
 
 def unknown_ends(estimate):

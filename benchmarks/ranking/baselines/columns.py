@@ -1,4 +1,8 @@
-"""Everything the ranker knows of a query and a candidate, as plain columns for trees."""
+"""What the ranker knows of a query and a candidate, as plain columns for trees.
+
+But for ids of users and items, texts of users and context, and what a feature of several values has
+beyond the first three, of which trees can make little.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,10 @@ _RECENT = 20
 """Latest items of a history whose neighbours are looked for, as many as the ranker takes."""
 _TEXT = 16
 """Columns that a text is reduced to."""
+_VALUES = 3
+"""Codes of a feature that has several."""
+_MOST_CODES = 255
+"""A column of more distinct codes is a number to the trees: as many as LightGBM has bins."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,36 @@ class Columns:
             for index in _parts(len(queries))
         ]
         return np.concatenate(chunks) if chunks else np.zeros((0, items.shape[1], 1), np.float32)
+
+    @cached_property
+    def codes(self) -> tuple[int, ...]:
+        """The columns of `table` whose values are codes, of no more than 255, and no numbers."""
+        found: list[int] = []
+        # score, times chosen, and two columns of each neighbourhood come first
+        place = 2 + 2 * 2
+        for spec in self._items.specs:
+            if spec.name == ITEM_ID:
+                continue
+            width = self._content_width(spec)
+            if _is_code(spec):
+                found += _few(spec, range(place, place + width))
+            # the last one says how the feature agrees with the history
+            place += width + 1
+        place += len(self.factors)
+        place += self.statistics.item.shape[1] + self.statistics.user.shape[1] + 1
+        for table, identifier in ((self._users, USER_ID), (self._context, "")):
+            for spec in _kept(table, identifier):
+                width = max(spec.width, 1)
+                if _is_code(spec):
+                    found += _few(spec, range(place, place + width))
+                place += width
+        return tuple(found)
+
+    def _content_width(self, spec: FeatureSpec) -> int:
+        if spec.kind == "text":
+            return self._texts[spec.name].shape[1]
+        width = self._items.arrays[spec.name][:1].size
+        return min(width, _VALUES) if _is_code(spec) else width
 
     def _chunk(self, queries: Queries, items: np.ndarray, scores: np.ndarray) -> np.ndarray:
         data = self.problem.data
@@ -104,9 +142,9 @@ class Columns:
             if spec.name == ITEM_ID:
                 continue
             values = self._items.arrays[spec.name]
-            if spec.kind in ("categorical", "categories"):
+            if _is_code(spec):
                 ids = values.reshape(len(values), -1)
-                yield from np.moveaxis(ids[items], -1, 0)[:3].astype(np.float32)
+                yield from np.moveaxis(ids[items], -1, 0)[:_VALUES].astype(np.float32)
                 yield self._share(spec, ids, past, items) / count
             else:
                 vectors = self._texts[spec.name] if spec.kind == "text" else values
@@ -190,10 +228,21 @@ def _numbers(table: EncodedTable, identifier: str, rows: np.ndarray) -> np.ndarr
     """Return an entity's features but its id and texts at `rows` [Q], [Q, columns] float32."""
     kept = [
         table.arrays[spec.name][rows].reshape(len(rows), -1).astype(np.float32)
-        for spec in table.specs
-        if spec.name != identifier and spec.kind != "text"
+        for spec in _kept(table, identifier)
     ]
     return np.concatenate([np.zeros((len(rows), 0), np.float32), *kept], axis=1)
+
+
+def _kept(table: EncodedTable, identifier: str) -> list[FeatureSpec]:
+    return [spec for spec in table.specs if spec.name != identifier and spec.kind != "text"]
+
+
+def _is_code(spec: FeatureSpec) -> bool:
+    return spec.kind in ("categorical", "categories")
+
+
+def _few(spec: FeatureSpec, places: range) -> list[int]:
+    return list(places) if spec.size <= _MOST_CODES else []
 
 
 def _parts(count: int) -> list[np.ndarray]:

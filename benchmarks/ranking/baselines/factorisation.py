@@ -6,9 +6,10 @@ the global mean, a bias of the user, one of the item, and the product of their v
 
 from __future__ import annotations
 
-import itertools
+import functools
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -19,11 +20,25 @@ from benchmarks.ranking.problem import Part, Problem
 from interactions.queries import Queries
 
 FACTORS = (0, 4, 16)
-REGULARIZATION = (2.0, 5.0, 10.0, 20.0)
-"""Of vectors and biases, as if of so many more labels."""
-BIAS_SHARE = (0.25, 1.0)
-"""What part of it biases get."""
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1e6)
+"""Tried of biases and vectors, as if of so many more labels; the last leaves nothing of them."""
 SWEEPS = 12
+_BEGIN = 10.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What validation chooses; users and items are held back apart.
+
+    But for their vectors, of which only the product of both penalties would matter: what makes all
+    vectors of users longer and those of items as much shorter changes no label.
+    """
+
+    factors: int
+    user: float = _BEGIN
+    """Of the users' biases."""
+    item: float = _BEGIN
+    vector: float = _BEGIN
 
 
 @dataclass(frozen=True)
@@ -43,11 +58,9 @@ class Factors:
         return self.mean + biases + np.einsum("nd,nd->n", mine[:, 1:], theirs[:, 1:])
 
 
-def factorise(
-    labels: csr_matrix, *, factors: int, regularization: float, bias_share: float, seed: int
-) -> Factors:
+def factorise(labels: csr_matrix, setting: Setting, *, seed: int) -> Factors:
     """Learn from `labels` [users, items], whose stored entries are what is known."""
-    rng = np.random.default_rng(seed)
+    rng, factors = np.random.default_rng(seed), setting.factors
     mean = float(labels.data.mean()) if labels.nnz else 0.0
     centred = labels.copy()
     centred.data = labels.data - mean
@@ -55,12 +68,33 @@ def factorise(
     users, items = len(centred.indptr) - 1, len(transposed.indptr) - 1
     user, item = np.zeros((users, 1 + factors)), np.zeros((items, 1 + factors))
     item[:, 1:] = 0.1 * rng.normal(size=(items, factors))
-    penalty = np.full(1 + factors, regularization)
-    penalty[0] *= bias_share
+    mine, theirs = (
+        np.array([bias, *[setting.vector] * factors]) for bias in (setting.user, setting.item)
+    )
     for _ in range(SWEEPS):
-        user = _solve(centred, item, penalty)
-        item = _solve(transposed, user, penalty)
+        user = _solve(centred, item, mine)
+        item = _solve(transposed, user, theirs)
     return Factors(mean, user, item)
+
+
+def tune(error: Callable[[Setting], float], *, factors: Sequence[int] = FACTORS) -> Setting:
+    """Return the setting of least `error`, found one coordinate at a time.
+
+    Biases alone are quick: all their penalties are tried. With vectors, and from where fewer of
+    them did best, a penalty goes to the next one for as long as that is better.
+    """
+    error = functools.cache(error)
+    best = found = Setting(factors[0])
+    for number in factors:
+        found, before = replace(found, factors=number), None
+        while found != before:
+            before = found
+            for name in ("vector", "user", "item") if number else ("user", "item"):
+                place = PENALTIES.index(getattr(found, name))
+                near = PENALTIES[max(place - 1, 0) : place + 2] if number else PENALTIES
+                found = min((replace(found, **{name: value}) for value in near), key=error)
+        best = min(best, found, key=error)
+    return best
 
 
 def _solve(labels: csr_matrix, other: np.ndarray, penalty: np.ndarray) -> np.ndarray:
@@ -89,7 +123,6 @@ def _fit(problem: Problem, seed: int, quick: bool) -> Fitted:
     started, notes, learnt = time.perf_counter(), {}, {}
     config, log = problem.data.config, problem.data.log
     shape = (len(log.user_ids), len(log.item_ids))
-    grid = list(itertools.product(FACTORS, REGULARIZATION, BIAS_SHARE))
     for task, (queries, labels) in training_labels(problem).items():
         if config.tasks[task].kind != "regression":
             continue
@@ -97,16 +130,19 @@ def _fit(problem: Problem, seed: int, quick: bool) -> Fitted:
         shown = problem.validation.exposures
         there = ~np.isnan(shown.labels[task])
         held, truth = shown.queries.take(there), shown.labels[task][there]
-        tried = {}
-        for factors, regularization, share in grid[:1] if quick else grid:
-            found = factorise(
-                matrix, factors=factors, regularization=regularization, bias_share=share, seed=seed
-            )
-            error = float(np.square(found.predict(held.user, held.item) - truth).mean())
-            tried[factors, regularization, share] = (error, found)
-        best = min(tried, key=lambda setting: tried[setting][0])
-        learnt[task] = tried[best][1]
-        notes[task] = dict(zip(("factors", "regularization", "bias share"), best, strict=True))
+
+        def error(
+            setting: Setting,
+            matrix: csr_matrix = matrix,
+            held: Queries = held,
+            truth: np.ndarray = truth,
+        ) -> float:
+            found = factorise(matrix, setting, seed=seed).predict(held.user, held.item)
+            return float(np.square(found - truth).mean()) if len(truth) else 0.0
+
+        best = Setting(FACTORS[0]) if quick else tune(error)
+        learnt[task] = factorise(matrix, best, seed=seed)
+        notes[task] = vars(best)
 
     def answer(part: Part) -> Answers:
         shown, found = part.exposures.queries, {}
@@ -122,7 +158,8 @@ def _fit(problem: Problem, seed: int, quick: bool) -> Fitted:
 
 FACTORISATION = Contender(
     "biased matrix factorisation",
-    "alternating least squares over every training label; factors, regularisation and that of the "
-    f"biases chosen of {len(FACTORS) * len(REGULARIZATION) * len(BIAS_SHARE)} on validation",
+    f"alternating least squares over every training label; factors of {FACTORS} and penalties, for "
+    f"biases of users, biases of items and vectors apart, of {PENALTIES[0]:g} to "
+    f"{PENALTIES[-2]:g} or beyond all, chosen on validation one at a time",
     _fit,
 )

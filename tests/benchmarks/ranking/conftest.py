@@ -1,5 +1,7 @@
 """A tiny marketplace with candidates drawn at random: no retriever needs to be trained."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -9,12 +11,27 @@ pytest.importorskip("lightgbm", reason="needs the extra `benchmarks`")
 WIDTH, LISTS = 25, 80
 
 
+def served(lists):
+    """The lists with their scores; every other one has lost its chosen item."""
+    item = lists.item.copy()
+    item[1::2, 0] = -1
+    return replace(lists, item=item)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A problem of 120 users and 240 items; not to be changed."""
     from benchmarks.jobs import write_json
     from benchmarks.ranking.pages import logged_pages
-    from benchmarks.ranking.problem import DONE, PARTS, Part, _save, find_problem
+    from benchmarks.ranking.problem import (
+        _SERVED_TRAINING,
+        DONE,
+        PARTS,
+        Part,
+        _save,
+        _save_lists,
+        find_problem,
+    )
     from benchmarks.ranking.problem import _load as find_part
     from benchmarks.ranking.unselected import RATING, true_ratings, unselected_pairs
     from benchmarks.retrieval.datasets import prepare
@@ -44,6 +61,8 @@ def tiny(tmp_path_factory):
             folder, name,
             Part(lists, Exposures(shown, np.zeros(len(rows), np.float32), labels)),
         )  # fmt: skip
+        if name == "training":
+            _save_lists(folder, _SERVED_TRAINING, served(lists))
     market = find_marketplace(data.config.data)
     pages = logged_pages(data, market, find_part(folder, "test").exposures)
     some = np.stack([rng.permutation(items)[:WIDTH] for _ in pages.queries.row]).astype(np.int32)

@@ -141,10 +141,44 @@ def test_gains_are_positive_where_ours_is_better(judged):
     gains = judged.pairs["single_task"]
     assert gains["view.log_loss"].low > 0
     assert gains["view.auc"].value == pytest.approx(1.0)  # 1 against 1/2
+    # an error that is gone is smaller by the whole of what others make
+    assert gains["rating.rmse_on_all_items"].value == pytest.approx(1.0)
+    assert gains["rating.rmse"].value == pytest.approx(1 - 0.1 / 1.0, abs=1e-5)
     assert gains["purchase.log_loss"].value == pytest.approx(0.0)
     assert gains["ndcg@10"].high < 0
     assert gains["retrieval_task.ndcg@10"].value == pytest.approx(0.0)
     assert of(judged, "single_task").metrics["rating.rmse"].estimate.value == pytest.approx(1.0)
+
+
+def test_seeds_that_differ_widen_intervals_and_gains(tiny, judged, tmp_path):
+    """One seed's errors of ratings are three times the other's; users are the same."""
+    tasks = of(judged, "tandem").answers[0].tasks
+    rating = np.nan_to_num(tiny.test.exposures.labels["rating"], nan=3.0)
+    cost = json.dumps(of(judged, "tandem").costs[0])
+    for name, errors in (("tandem", (0.1, 0.3)), ("single_task", (0.2, 0.2))):
+        (tmp_path / name).mkdir()
+        for seed, error in enumerate(errors):
+            given = Answers(tasks={**tasks, "rating": rating + error})
+            save_answers(given, tmp_path / name / f"seed-{seed}.npz")
+            (tmp_path / name / f"seed-{seed}.json").write_text(cost)
+    found = results.compare(
+        "quick", tiny, folder=tmp_path, models=["tandem", "single_task"], seeds=2
+    )
+    ours = of(found, "tandem").metrics["rating.rmse"]
+    assert ours.by_seed == pytest.approx((0.1, 0.3), abs=1e-5)
+    assert (ours.estimate.low, ours.estimate.high) == pytest.approx((0.1, 0.3), abs=1e-5)
+    gain = found.pairs["single_task"]["rating.rmse"]
+    assert (gain.low, gain.high) == pytest.approx((1 - 0.3 / 0.2, 1 - 0.1 / 0.2), abs=1e-4)
+
+
+def test_calibration_errors_stand_beside_what_chance_would_show(judged):
+    metrics = of(judged, "tandem").metrics
+    for task in ("view", "purchase"):
+        error = metrics[f"{task}.calibration_error"].estimate
+        chance = metrics[f"{task}.calibration_error_if_calibrated"].estimate
+        assert 0 <= error.low <= error.high
+        assert 0 < chance.value < 0.2 and np.isnan(chance.low)
+    assert "view.calibration_error_if_calibrated" in report.markdown(judged)
 
 
 def test_orders_are_judged_on_what_was_logged(tiny, judged):

@@ -280,13 +280,21 @@ def _blocks(rows: _Rows) -> Isotonic:
     weight = np.bincount(which, rows.weight)
     label = np.bincount(which, rows.weight * rows.label) / weight
     prior = np.average(label, weights=weight)
-    found = isotonic_regression(label, weights=weight)
-    starts = found.blocks[:-1].astype(np.int64)
+    starts = _starts(label, weight)
     total = np.add.reduceat(weight, starts)
     one = total / np.add.reduceat(count, starts)
     at = np.add.reduceat(weight * point, starts) / total
     value = (np.add.reduceat(weight * label, starts) + prior * one) / (total + one)
-    return Isotonic(tuple(at.tolist()), tuple(np.maximum.accumulate(value).tolist()))
+    # what was added may have put a small block beside its neighbour or beyond
+    starts = _starts(value, total)
+    size = np.add.reduceat(total, starts)
+    at, value = (np.add.reduceat(total * part, starts) / size for part in (at, value))
+    return Isotonic(tuple(at.tolist()), tuple(value.tolist()))
+
+
+def _starts(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Where the blocks of an isotonic regression begin, [blocks] int64."""
+    return isotonic_regression(values, weights=weights).blocks[:-1].astype(np.int64)
 
 
 _FITS: dict[str, dict[str, Fit]] = {

@@ -206,15 +206,24 @@ def _leaning(
     if size <= _LEAST_ERROR * len(said):
         share, (users, items) = 0.0, factorised(label)
     else:
-        share = said @ label / size
+        share = _multiple(said, label)
         users, items = factorised(label - share * said)
         own = LabelFactors(users, items).total(user, item)
-        share = np.linalg.lstsq(np.stack([said, own], axis=1), label)[0][0]
+        _, beside = np.linalg.lstsq(np.stack([said, own], axis=1), label)[0]
+        share = _multiple(said, label - beside * own)
         users, items = factorised(label - share * said)
     # a sum of two products is the product of longer vectors
     mine = [users[:, :1] + share * other.user[:, :1], users[:, 1:], share * other.user[:, 1:]]
     theirs = [items[:, :1] + share * (other.item[:, :1] - middle), items[:, 1:], other.item[:, 1:]]
     return np.concatenate(mine, axis=1), np.concatenate(theirs, axis=1)
+
+
+def _multiple(said: np.ndarray, label: np.ndarray) -> float:
+    """Return the multiple of `said` that explains `label` best, shrunk by how uncertain it is."""
+    size = said @ said
+    found = said @ label / size
+    variance = np.mean(np.square(label - found * said)) / size
+    return float(found * found**2 / max(found**2 + variance, 1e-30))
 
 
 def _user_mean(user: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ _LEAST_LABELS = 50
 """With fewer, or fewer of either class, predictions stay as they are."""
 _FOLDS = 5
 _LEAST_SCALE = 0.05
-_EDGE = 1e-4
+_EDGE = 1e-7
 """What a calibrated probability is away from 0 and 1 at least."""
 
 

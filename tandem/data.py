@@ -35,6 +35,8 @@ from tandem.expected_labels import factors_by_task
 
 USER_ID, ITEM_ID = "user_id", "item_id"
 """Names of the ids among the encoded features."""
+_LEAST_PROPENSITIES = 50
+"""Of the retrieval window, for a policy to be learnt from."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,19 @@ class Data:
     def repeats(self) -> bool:
         """Whether an item chosen before can be recommended again."""
         return self.config.repeats == "keep"
+
+    @property
+    def knows_policy(self) -> bool:
+        """Whether propensities tell what the policy that filled the log would show.
+
+        A ranker learns on what was known of the retrieval window: what is known only later would be
+        a number that it never saw.
+        """
+        if self.log.propensity is None or not self.config.ranking.logging_policy:
+            return False
+        early = self.log.propensity[self.windows.rows(RETRIEVAL)]
+        early = early[~np.isnan(early)]
+        return len(early) >= _LEAST_PROPENSITIES and early.min() < early.max()
 
     def queries(self, window: int) -> Queries:
         """One query per event of `window` that a recommender could have answered."""
@@ -83,8 +98,10 @@ class Data:
         1983, "The central role of the propensity score").
         """
         told = self.labels(window)
-        if self.log.propensity is not None and self.config.ranking.logging_policy:
-            told[LOGGING_POLICY] = np.log(self.log.propensity)
+        if self.knows_policy:
+            assert self.log.propensity is not None, "somebody's propensities are known"
+            # float32, as labels are: the sums of equal ones are exact
+            told[LOGGING_POLICY] = np.log(self.log.propensity).astype(np.float32)
         return told
 
     def statistics(self, *windows: int) -> Statistics:

@@ -160,7 +160,7 @@ def _say_what_is_not_corrected(data: Data, console: Console) -> None:
     rows = rows[data.log.exposure[rows]]
     for task, config in data.config.trained_tasks.items():
         corrected = config.selection != "none"
-        if corrected and not np.isnan(data.labels(RANKING)[task][rows]).any():
+        if corrected and len(rows) and not np.isnan(data.labels(RANKING)[task][rows]).any():
             console.print(
                 f"  task {task} has a label for every exposure of the ranking window, so "
                 f"selection: {config.selection} corrects nothing",
@@ -181,6 +181,12 @@ def _say_what_is_not_estimated(data: Data, console: Console) -> None:
         why = "no exposure of the test window has one"
     if why is not None:
         console.print(f"  data.propensity estimates nothing: {why}", highlight=False)
+    if data.config.ranking.logging_policy and not data.knows_policy:
+        console.print(
+            "  data.propensity teaches the ranker nothing: the retrieval window has next to none, or "
+            "they are all alike",
+            highlight=False,
+        )
 
 
 def _refuse_another_config(config: TandemConfig, run: Path) -> None:

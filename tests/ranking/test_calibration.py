@@ -268,3 +268,12 @@ def test_what_is_predicted_apart_stays_apart(kind):
     found = fit_calibrator(predicted, label, np.arange(4000), kind=kind, method="isotonic")
     assert (np.diff(found.at) > 0).all() and (np.diff(found.value) > 0).all()
     assert len(found.at) > 10
+
+
+def test_rare_events_stay_apart():
+    """A part of a hundred thousandth is no equal of another ten times as likely."""
+    rng = np.random.default_rng(4)
+    predicted = rng.normal(-9, 1.5, 400_000)
+    label = (rng.random(400_000) < 1 / (1 + np.exp(-predicted))).astype(float)
+    found = fit_calibrator(predicted, label, np.arange(400_000), kind="binary", method="isotonic")
+    assert found.value[0] < -9.3 and (np.diff(found.value) > 0).all()

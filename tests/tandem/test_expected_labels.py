@@ -161,3 +161,37 @@ def test_no_task_is_called_like_the_policy():
     tasks = {"retrieval": {}, LOGGING_POLICY: {"kind": "binary", "column": "bought"}}
     with pytest.raises(ValidationError, match="give the task another name"):
         TandemConfig.model_validate({"data": {"events": "none.csv"}, "tasks": tasks})
+
+
+@pytest.mark.parametrize(
+    ("early", "known"),
+    [
+        ("different", True),
+        ("none", False),
+        ("equal", False),
+        ("few", False),
+        ("nearly equal", True),
+    ],
+)
+def test_a_policy_is_told_as_far_as_the_ranker_can_learn_it(logged, early, known):
+    """Whatever is known later, the ranker's number of it stays of one size."""
+    data, chance = logged
+    chance, rows = chance.copy(), data.windows.rows(RETRIEVAL)
+    drawn = chance[rows]
+    chance[rows] = {
+        "different": drawn,
+        "none": np.full(len(rows), np.nan),
+        "equal": np.full(len(rows), 0.1),
+        "few": np.where(np.arange(len(rows)) < 10, drawn, np.nan),
+        "nearly equal": np.where(np.arange(len(rows)) % 2, 0.1, 0.11),
+    }[early]
+    data = Data(replace(data.log, propensity=chance), data.windows, data.config)
+    assert data.knows_policy == known
+    counted, factors = data.statistics(RETRIEVAL), data.label_factors(RETRIEVAL, RANKING)
+    assert (LOGGING_POLICY in counted.label_mean) == (LOGGING_POLICY in factors) == known
+    assert np.isfinite(counted.item).all() and np.abs(counted.item).max() < 10
+    if known:
+        low, high = counted.label_range[LOGGING_POLICY]
+        said = factors[LOGGING_POLICY].predict(data.log.user, data.log.item).clip(low, high)
+        number = (said - counted.label_mean[LOGGING_POLICY]) / counted.label_std[LOGGING_POLICY]
+        assert np.abs(number).max() < 10

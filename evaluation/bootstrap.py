@@ -242,17 +242,8 @@ def paired_ratio(
 
     NaN where the second sums to 0.
     """
-    first, second = _pair(first, second)
-    n = len(first)
-    if n == 0 or second.sum() == 0:
-        return _unknown(n)
-    value = float(first.sum() / second.sum())
-    groups = _Clusters.of(clusters, n)
-    if groups.count < 2:
-        return _unknown(n, value)
-    sums = groups.resampled_sums(np.stack([first, second], axis=1), seed, resamples)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _interval(value, sums[:, 0] / sums[:, 1], n)
+    first, second = (side[np.newaxis] for side in _pair(first, second))
+    return seeded_ratio(first, second, clusters=clusters, seed=seed, resamples=resamples)
 
 
 _MEANS: dict[Statistic, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {

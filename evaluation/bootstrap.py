@@ -242,8 +242,8 @@ def paired_ratio(
 
     NaN where the second sums to 0.
     """
-    first, second = (side[np.newaxis] for side in _pair(first, second))
-    return seeded_ratio(first, second, clusters=clusters, seed=seed, resamples=resamples)
+    one_seed = np.atleast_2d(first), np.atleast_2d(second)
+    return seeded_ratio(*one_seed, clusters=clusters, seed=seed, resamples=resamples)
 
 
 _MEANS: dict[Statistic, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] = {

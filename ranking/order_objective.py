@@ -20,9 +20,11 @@ class OrderObjective(Config):
     are all alike are passed over."""
     at_least: dict[str, float] = Field(default_factory=dict)
     """By task, a floor under the mean prediction in the first places: a rating, a probability."""
-    ndcg_cost: float = Field(default=0.01, ge=0, le=1)
+    ndcg_cost: float | None = Field(default=None, ge=0, le=1)
     """Share of the NDCG of the chosen items that may be given up for it, as validation and the
-    ranker's own chances together tell."""
+    ranker's own chances together tell. Left out, it is nothing where `data.propensity` tells how
+    likely an item was to be shown, so that NDCG counts what people want, and 0.01 elsewhere, where
+    NDCG also counts what they were shown."""
     top: int = Field(default=10, ge=1)
     """How many places count."""
 

@@ -9,12 +9,19 @@ import numpy as np
 from rich.console import Console
 
 from evaluation.trade_offs import TradeOff, plot_trade_offs
+from features.backend import tf
 from interactions.candidates import Candidates
+from ranking.config import LOGGING_POLICY
 from ranking.model import RETRIEVAL, Ranker
 from ranking.order_objective import OrderObjective
 from ranking.policy import Learnt, Lists, learn_weights
 from ranking.scoring import Order, readable
 from training.storage import write_json
+
+_QUERIES = 1024
+"""Whose candidates are looked up at once."""
+_MOST_WORTH = 10.0
+"""How many times the average a single candidate may count."""
 
 
 def choose_order(
@@ -80,7 +87,32 @@ def validation_lists(
             task: None if task in binary else float(ranker.inputs.label_std[task])
             for task in others
         },
+        worth=_worth(ranker, candidates),
     )
+
+
+def _worth(ranker: Ranker, candidates: Candidates) -> np.ndarray | None:
+    """One over the chance with which the log's policy showed each candidate, [Q, C] float32.
+
+    People choose among what they are shown, so that an order that shows the same finds more of what
+    they chose, and is no better for it (Yang et al. 2018, "Unbiased offline recommender evaluation
+    for missing-not-at-random implicit feedback"). None where nobody knows the policy.
+    """
+    if LOGGING_POLICY not in ranker.past.factorised:
+        return None
+    users, items = candidates.queries.user, candidates.item
+    starts = range(0, len(users), _QUERIES)
+    parts = [
+        ranker.expected(*(tf.constant(x[s : s + _QUERIES], tf.int32) for x in (users, items)))
+        for s in starts
+    ]
+    if not parts:
+        return None
+    chance = np.concatenate([part[LOGGING_POLICY].numpy() for part in parts])
+    worth = np.exp(-chance.astype(np.float64))
+    real = candidates.item >= 0
+    most = _MOST_WORTH * worth[real].mean() if real.any() else 1.0
+    return np.minimum(worth, most).astype(np.float32)
 
 
 def write_learnt(learnt: Learnt, folder: Path) -> None:

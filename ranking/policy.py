@@ -24,6 +24,8 @@ _LARGEST = 20.0
 """Largest weight beside 1 for retrieval: there the other task orders alone."""
 _MOST_QUERIES = 4_000
 _LEAST_CHANCE = 1e-9
+_COST_OF_FINDS = 0.01
+"""Share of the NDCG that may be given up where it also counts what people were shown anyway."""
 _DOUBT = 0.5
 """How far the ranker's own expectation of a loss may be off, as a share of it."""
 
@@ -44,6 +46,9 @@ class Lists:
     """By task but retrieval, [Q, C] float32: the probability or label that is predicted."""
     scale: Mapping[str, float | None]
     """By task but retrieval: None for a probability, else the labels' standard deviation."""
+    worth: np.ndarray | None = None
+    """[Q, C] float32: what it counts that a candidate is found, one over the chance that it was
+    shown but for a factor; None where nobody knows, and all count alike."""
 
     def thinned(self, most: int) -> Lists:
         """Return at most so many queries, spread evenly."""
@@ -57,6 +62,7 @@ class Lists:
             {task: values[index] for task, values in self.utility.items()},
             {task: values[index] for task, values in self.outcome.items()},
             self.scale,
+            None if self.worth is None else self.worth[index],
         )
 
 
@@ -135,7 +141,9 @@ class _Search:
         self._at: dict[tuple[float, ...], int] = {}
         self._tried: list[Tried] = []
         self._per_query: list[np.ndarray] = []
-        self._chance = chances(lists.utility[RETRIEVAL], lists.there, lists.chosen)
+        self._worth = _worth_of(lists)
+        self._chance = self._worth * chances(lists.utility[RETRIEVAL], lists.there, lists.chosen)
+        self._worth_of_chosen = np.sum(self._worth, axis=1, where=lists.chosen)
         self.evaluate(np.zeros(len(self._tasks)))
         self._reference = 0.0
 
@@ -204,7 +212,7 @@ class _Search:
     def _broken(self, tried: int) -> float:
         """How far floors are broken, as a share of what they ask for; 0 where all are kept."""
         one = self._tried[tried]
-        broken = max(self._lost(tried) - self._objective.ndcg_cost, 0.0)
+        broken = max(self._lost(tried) - self._cost, 0.0)
         for task, floor in self._objective.at_least.items():
             missing = max(floor - one.outcome[task], 0.0)
             broken += missing / max(abs(floor), _LEAST_CHANCE)
@@ -235,10 +243,18 @@ class _Search:
             value / first.ndcg
             for value in (_mean(difference), _standard_error(difference, self._users))
         )
-        one_hit = 1.0 / int(np.count_nonzero(self._per_query[0]))
+        hits = self._worth_of_chosen[self._per_query[0] > 0]
+        one_hit = float(hits @ hits) / float(hits.sum()) ** 2
         doubt = _DOUBT * abs(expected)
         variance = noise**2 + one_hit**2
         return (shown * doubt**2 + expected * variance) / (doubt**2 + variance)
+
+    @cached_property
+    def _cost(self) -> float:
+        """The share of NDCG that an order may lose."""
+        if self._objective.ndcg_cost is not None:
+            return self._objective.ndcg_cost
+        return _COST_OF_FINDS if self._lists.worth is None else 0.0
 
     @cached_property
     def _users(self) -> np.ndarray:
@@ -256,7 +272,7 @@ class _Search:
         own = np.max(score, axis=1, where=lists.chosen, initial=-np.inf)
         place = (score > own[:, np.newaxis]).sum(axis=1)
         found = lists.chosen.any(axis=1) & (place < k)
-        ndcg = np.where(found, 1.0 / np.log2(place + 2.0), 0.0)
+        ndcg = np.where(found, self._worth_of_chosen / np.log2(place + 2.0), 0.0)
         top = np.argpartition(-score, k - 1, axis=1)[:, :k]
         top = np.take_along_axis(
             top, np.argsort(-np.take_along_axis(score, top, axis=1), axis=1), axis=1
@@ -312,6 +328,14 @@ def chances(logits: np.ndarray, there: np.ndarray, chosen: np.ndarray) -> np.nda
     if found.any():
         scale = float(minimize_scalar(loss, bounds=(0.1, 3.0), method="bounded").x)
     return softmax(scale * logits, axis=1) * there
+
+
+def _worth_of(lists: Lists) -> np.ndarray:
+    """What finding each candidate counts, [Q, C], the chosen ones 1 on average."""
+    if lists.worth is None:
+        return np.ones(lists.there.shape, np.float32)
+    chosen = lists.worth[lists.chosen]
+    return lists.worth / (chosen.mean() if len(chosen) else 1.0)
 
 
 def _mean(values: np.ndarray) -> float:

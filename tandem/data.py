@@ -59,7 +59,7 @@ class Data:
         """Whether an item chosen before can be recommended again."""
         return self.config.repeats == "keep"
 
-    @property
+    @cached_property
     def knows_policy(self) -> bool:
         """Whether propensities tell what the policy that filled the log would show.
 

@@ -1,13 +1,16 @@
 """Orders of a ranker's predictions: given weights, and learned ones written into the run."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from features.backend import tf
 from interactions.candidates import Candidates, Exposures
 from interactions.queries import Queries
+from ranking.config import LOGGING_POLICY
 from ranking.order_objective import OrderObjective
 from ranking.ordering import choose_order, validation_lists
 
@@ -101,3 +104,22 @@ def test_what_cannot_be_achieved_is_said(trained_system, table, predictions):
         objective=OrderObjective(at_least={"rating": 99.0}), console=console,
     )  # fmt: skip
     assert "ranking.objective: the mean rating" in console.export_text()
+
+
+def test_what_the_policy_shows_often_counts_less(trained_system, table, predictions):
+    """The later an item stands in the table the rarer it is shown, the last one next to never."""
+    ranker = trained_system.ranker
+    assert validation_lists(ranker, table, predictions).worth is None
+    log_chance = -0.1 * np.arange(WIDTH)
+    log_chance[-1] = -50.0
+    knowing = SimpleNamespace(
+        tasks=ranker.tasks,
+        inputs=ranker.inputs,
+        past=SimpleNamespace(factorised=(LOGGING_POLICY,)),
+        expected=lambda users, items: {LOGGING_POLICY: tf.gather(log_chance, items)},
+    )
+    worth = validation_lists(knowing, table, predictions).worth
+    assert worth.shape == table.item.shape
+    np.testing.assert_allclose(worth[:, 5] / worth[:, 3], np.exp(0.2), rtol=1e-5)
+    # the last does not decide alone
+    np.testing.assert_allclose(worth[:, -1], 10 * np.exp(-log_chance).mean(), rtol=1e-5)

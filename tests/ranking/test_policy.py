@@ -66,6 +66,62 @@ def test_it_takes_the_purchases_that_cost_next_to_no_ndcg():
     assert learnt.chosen.ndcg > 0.95 * learnt.retrieval_only.ndcg
 
 
+def test_finding_what_the_policy_showed_anyway_holds_no_order_back():
+    """People choose by taste among what they are shown, and buy by taste and need."""
+    rng = np.random.default_rng(3)
+    shape = (2000, 40)
+    taste, shown, need = (rng.normal(size=shape) for _ in range(3))
+    rows = np.arange(len(taste))
+    chosen = np.zeros(shape, bool)
+    chosen[rows, (taste + 1.5 * shown + rng.gumbel(size=shape)).argmax(axis=1)] = True
+    buys = 0.7 * taste + 0.7 * need - 2.0
+    plain = Lists(
+        user=rows,
+        there=np.ones(shape, bool),
+        chosen=chosen,
+        utility={"retrieval": taste + 1.5 * shown, "purchase": -np.logaddexp(0, -buys)},
+        outcome={"purchase": 1 / (1 + np.exp(-buys))},
+        scale={"purchase": None},
+    )
+    chance = np.exp(taste) / np.exp(taste).sum(axis=1, keepdims=True)
+    worth = np.exp(-1.5 * shown).astype(np.float32)
+    found = {
+        name: learn_weights(of, OrderObjective(ndcg_cost=0.0), seed=0)
+        for name, of in (("alike", plain), ("by worth", replace(plain, worth=worth)))
+    }
+    bought = {name: one.chosen.outcome["purchase"] for name, one in found.items()}
+    assert bought["by worth"] > 1.3 * bought["alike"]
+    true = [
+        expected_ndcg(plain, chance, weights)
+        for weights in (found["by worth"].chosen.weights, {"retrieval": 1.0})
+    ]
+    assert true[0] > true[1]
+
+
+def test_how_much_all_count_alike_does_not_matter():
+    plain = lists()
+    found = [
+        learn_weights(of, OrderObjective(ndcg_cost=0.01), seed=0).chosen
+        for of in (plain, replace(plain, worth=np.full(plain.there.shape, 7.0, np.float32)))
+    ]
+    assert found[1].weights == pytest.approx(found[0].weights)
+    assert found[1].ndcg == pytest.approx(found[0].ndcg)
+
+
+@pytest.mark.parametrize(("worth", "cost"), [(False, 0.01), (True, 0.0)])
+def test_what_may_be_given_up_depends_on_what_finds_are_worth(worth, cost):
+    of = lists()
+    if worth:
+        chance = np.random.default_rng(5).uniform(0.2, 1.0, of.there.shape)
+        of = replace(of, worth=(1 / chance).astype(np.float32))
+    found = [
+        learn_weights(of, OrderObjective(**asked), seed=0) for asked in ({}, {"ndcg_cost": cost})
+    ]
+    assert found[0].chosen == found[1].chosen
+    other = learn_weights(of, OrderObjective(ndcg_cost=0.01 - cost), seed=0)
+    assert found[0].chosen != other.chosen
+
+
 def test_luck_on_few_lists_excuses_no_loss():
     """What is chosen on a few lists is held against many others of the same kind."""
     many, lost = lists(seed=99, queries=4000), []

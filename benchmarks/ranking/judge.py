@@ -75,6 +75,7 @@ class Judge:
                 result["hit_rate@10"] = recall_at(found, one, k)
         if answers.order is not None and self.truth is not None:
             result[PURCHASES] = self.truth.purchases(answers.order)
+            result["expected_views@10"] = self.truth.expected_views(answers.order)
             result["true_rating@10"] = self.truth.mean_rating(answers.order)
         if BUYING in answers.served and self.truth is not None:
             result[PURCHASES_ALONE] = self.truth.purchases(answers.served[BUYING])

@@ -47,6 +47,10 @@ class Truth:
         """Return the expected purchases in the top 10 by `order` [Q, C], [Q] float64."""
         return self.top(order, self.buys).sum(axis=1)
 
+    def expected_views(self, order: np.ndarray) -> np.ndarray:
+        """Return the expected views of the top 10 by `order` [Q, C], all looked at, [Q] float64."""
+        return self.top(order, self.views).sum(axis=1)
+
     def mean_rating(self, order: np.ndarray) -> np.ndarray:
         """Return the mean true rating in the top 10 by `order` [Q, C], [Q] float64."""
         count = np.minimum(self.there.sum(axis=1), TOP)

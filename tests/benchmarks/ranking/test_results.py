@@ -118,6 +118,18 @@ def test_the_oracle_orders_by_the_true_chance_of_a_purchase(tiny):
     np.testing.assert_allclose(found, best)
 
 
+def test_no_order_has_more_views_than_that_of_the_true_chances(tiny):
+    judge = Judge(tiny)
+    answers = contender("oracle").fit(tiny, 0, True).answer(tiny.test)
+    found = {
+        name: judge.per_query(replace(answers, order=order))["expected_views@10"]
+        for name, order in (("views", judge.truth.views), ("purchases", judge.truth.buys))
+    }
+    best = -np.sort(-judge.truth.views, axis=1)[:, :10]
+    np.testing.assert_allclose(found["views"], best.sum(axis=1))
+    assert found["purchases"].mean() < found["views"].mean()
+
+
 def test_a_choice_is_as_unlikely_as_the_logits_say(tiny):
     lists = tiny.test.candidates
     found = lists.label.any(axis=1)

@@ -76,9 +76,10 @@ class DataConfig(Config):
     propensity: str | None = None
     """Column of the probability with which an exposure's place was given to its item: above 0,
     empty where there is none. With it the ranker learns what whoever filled the log would show
-    (`ranking.logging_policy`), and what each order would have earned of every binary task is
-    estimated on up to 1,500 requests of the test window, if it showed one of its first ten, each as
-    likely as the others."""
+    (`ranking.logging_policy`), a learnt order counts what was shown anyway less (all that was
+    chosen is taken to have been shown by the same policy), and what each order would have earned of
+    every binary task is estimated on up to 1,500 requests of the test window, if it showed one of
+    its first ten, each as likely as the others."""
     positive: str | None = None
     """Which events count as chosen, e.g. `rating >= 4`; all where left out."""
     event: EventTypes | None = None

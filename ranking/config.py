@@ -60,7 +60,7 @@ class RankingConfig(Config):
     """Items kept per item that the same people chose."""
     logging_policy: bool = True
     """Whether the ranker is told what the policy that filled the log would show, learnt from
-    `data.propensity`, where there is one."""
+    `data.propensity`, where there is one; a learnt order then counts what was shown anyway less."""
     balance: Literal["fixed", "uncertainty", "gradnorm", "pcgrad"] = "fixed"
     """How the tasks' losses are weighed while training; `tasks.*.weight` scales them before."""
     gradnorm_alpha: float = Field(default=0.5, ge=0)

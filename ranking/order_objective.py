@@ -22,9 +22,9 @@ class OrderObjective(Config):
     """By task, a floor under the mean prediction in the first places: a rating, a probability."""
     ndcg_cost: float | None = Field(default=None, ge=0, le=1)
     """Share of the NDCG of the chosen items that may be given up for it, as validation and the
-    ranker's own chances together tell. Left out, it is nothing where `data.propensity` tells how
-    likely an item was to be shown, so that NDCG counts what people want, and 0.01 elsewhere, where
-    NDCG also counts what they were shown."""
+    ranker's own chances together tell. Left out, it is 0 where the ranker knows what the log's
+    policy would show (`data.propensity`, `ranking.logging_policy`), so that what was shown anyway
+    counts less, and 0.01 elsewhere."""
     top: int = Field(default=10, ge=1)
     """How many places count."""
 

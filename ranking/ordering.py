@@ -20,8 +20,8 @@ from training.storage import write_json
 
 _QUERIES = 1024
 """Whose candidates are looked up at once."""
-_MOST_WORTH = 10.0
-"""How many times the average a single candidate may count."""
+_ALIKE = 1e-5
+"""Logarithms that differ by less are equal but for rounding."""
 
 
 def choose_order(
@@ -87,32 +87,25 @@ def validation_lists(
             task: None if task in binary else float(ranker.inputs.label_std[task])
             for task in others
         },
-        worth=_worth(ranker, candidates),
+        log_shown=_log_shown(ranker, candidates),
     )
 
 
-def _worth(ranker: Ranker, candidates: Candidates) -> np.ndarray | None:
-    """One over the chance with which the log's policy showed each candidate, [Q, C] float32.
+def _log_shown(ranker: Ranker, candidates: Candidates) -> np.ndarray | None:
+    """What the ranker expects of the logarithm of each candidate's propensity, [Q, C] float32.
 
-    People choose among what they are shown, so that an order that shows the same finds more of what
-    they chose, and is no better for it (Yang et al. 2018, "Unbiased offline recommender evaluation
-    for missing-not-at-random implicit feedback"). None where nobody knows the policy.
+    None where it does not know the policy, or expects the same of all.
     """
-    if LOGGING_POLICY not in ranker.past.factorised:
-        return None
     users, items = candidates.queries.user, candidates.item
-    starts = range(0, len(users), _QUERIES)
+    if LOGGING_POLICY not in ranker.past.factorised or not len(users):
+        return None
     parts = [
         ranker.expected(*(tf.constant(x[s : s + _QUERIES], tf.int32) for x in (users, items)))
-        for s in starts
+        for s in range(0, len(users), _QUERIES)
     ]
-    if not parts:
-        return None
-    chance = np.concatenate([part[LOGGING_POLICY].numpy() for part in parts])
-    worth = np.exp(-chance.astype(np.float64))
-    real = candidates.item >= 0
-    most = _MOST_WORTH * worth[real].mean() if real.any() else 1.0
-    return np.minimum(worth, most).astype(np.float32)
+    log_shown = np.concatenate([part[LOGGING_POLICY].numpy() for part in parts])
+    known = log_shown[items >= 0]
+    return log_shown if known.size and np.ptp(known) > _ALIKE else None
 
 
 def write_learnt(learnt: Learnt, folder: Path) -> None:
@@ -122,6 +115,11 @@ def write_learnt(learnt: Learnt, folder: Path) -> None:
         "maximised": list(learnt.maximised),
         "tried": len(learnt.tried),
         "ndcg": {
+            "each chosen item counts": "one over the chance that it was shown"
+            if learnt.by_worth
+            else "1",
+            "effective hits": learnt.hits,
+            "share that may be lost": learnt.ndcg_cost,
             "chosen": learnt.chosen.ndcg,
             "retrieval task alone": learnt.retrieval_only.ndcg,
             "reference": learnt.reference_ndcg,
@@ -147,7 +145,7 @@ def _trade_offs(learnt: Learnt) -> list[TradeOff]:
         TradeOff(
             name=task,
             across=ndcg,
-            across_name="NDCG of the chosen items",
+            across_name="NDCG of the chosen items" + (", by worth" if learnt.by_worth else ""),
             up=np.array([one.outcome[task] for one in learnt.tried]),
             up_name=f"mean prediction of {task} in the first places",
             marks=marks,

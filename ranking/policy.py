@@ -24,8 +24,10 @@ _LARGEST = 20.0
 """Largest weight beside 1 for retrieval: there the other task orders alone."""
 _MOST_QUERIES = 4_000
 _LEAST_CHANCE = 1e-9
-_COST_OF_FINDS = 0.01
+_COST_OF_THE_LOG = 0.01
 """Share of the NDCG that may be given up where it also counts what people were shown anyway."""
+_MOST_WORTH = 10.0
+"""How many times the geometric mean of all chosen items a single one may count."""
 _DOUBT = 0.5
 """How far the ranker's own expectation of a loss may be off, as a share of it."""
 
@@ -46,9 +48,9 @@ class Lists:
     """By task but retrieval, [Q, C] float32: the probability or label that is predicted."""
     scale: Mapping[str, float | None]
     """By task but retrieval: None for a probability, else the labels' standard deviation."""
-    worth: np.ndarray | None = None
-    """[Q, C] float32: what it counts that a candidate is found, one over the chance that it was
-    shown but for a factor; None where nobody knows, and all count alike."""
+    log_shown: np.ndarray | None = None
+    """[Q, C] float32: logarithm of the chance that the log's policy would show a candidate, but for
+    a constant. What is chosen then counts one over that chance; all alike where it is None."""
 
     def thinned(self, most: int) -> Lists:
         """Return at most so many queries, spread evenly."""
@@ -62,7 +64,7 @@ class Lists:
             {task: values[index] for task, values in self.utility.items()},
             {task: values[index] for task, values in self.outcome.items()},
             self.scale,
-            None if self.worth is None else self.worth[index],
+            None if self.log_shown is None else self.log_shown[index],
         )
 
 
@@ -73,7 +75,7 @@ class Tried:
     weights: dict[str, float]
     """By task; retrieval's is 1."""
     ndcg: float
-    """Of the chosen items, in the first places."""
+    """Of the chosen items, in the first places, each by its worth (`worth_of`)."""
     expected_ndcg: float
     """The same by the chances of being chosen that the retrieval task gives the candidates."""
     outcome: dict[str, float]
@@ -92,6 +94,13 @@ class Learnt:
     """What can be reached for certain: see `_Search.settle`."""
     lost_ndcg: float
     """What the chosen order is taken to lose of it, as a share: see `_Search._lost`."""
+    ndcg_cost: float
+    """The share that it was allowed to lose."""
+    hits: float
+    """How many chosen items in the first places of the retrieval task's own order these NDCG stand
+    on, less where some of them count much more than others."""
+    by_worth: bool
+    """Whether they count one over the chance of having been shown, see `worth_of`."""
     tried: tuple[Tried, ...]
     maximised: tuple[str, ...]
     """The tasks whose gain is the value."""
@@ -141,9 +150,10 @@ class _Search:
         self._at: dict[tuple[float, ...], int] = {}
         self._tried: list[Tried] = []
         self._per_query: list[np.ndarray] = []
-        self._worth = _worth_of(lists)
-        self._chance = self._worth * chances(lists.utility[RETRIEVAL], lists.there, lists.chosen)
-        self._worth_of_chosen = np.sum(self._worth, axis=1, where=lists.chosen)
+        worth = worth_of(lists)
+        chance = chances(lists.utility[RETRIEVAL], lists.there, lists.chosen)
+        self._expected_worth = worth * chance
+        self._worth_of_chosen = np.sum(worth, axis=1, where=lists.chosen)
         self.evaluate(np.zeros(len(self._tasks)))
         self._reference = 0.0
 
@@ -198,6 +208,9 @@ class _Search:
             retrieval_only=self._tried[0],
             reference_ndcg=self._tried[0].ndcg * (1.0 + self._reference),
             lost_ndcg=self._lost(best),
+            ndcg_cost=self._cost,
+            hits=self._hits,
+            by_worth=self._lists.log_shown is not None,
             tried=tuple(self._tried),
             maximised=tuple(self._wanted),
             floors=self._objective.at_least,
@@ -229,8 +242,9 @@ class _Search:
         what the lists show, with its standard error, is weighed with what the ranker expects by its
         own chances, which may be off by half: the mean of two normal estimates by their precision.
 
-        To that error one hit is added: an order that leaves the only hit in its place differs on no
-        list, which would else pass for certain. Without a hit there is what the ranker expects.
+        To that error one hit is added, of as many as there effectively are: an order that leaves
+        the only hit in its place differs on no list, which would else pass for certain. Without a
+        hit there is what the ranker expects.
         """
         first, one = self._tried[0], self._tried[tried]
         if first.expected_ndcg <= 0:
@@ -243,8 +257,7 @@ class _Search:
             value / first.ndcg
             for value in (_mean(difference), _standard_error(difference, self._users))
         )
-        hits = self._worth_of_chosen[self._per_query[0] > 0]
-        one_hit = float(hits @ hits) / float(hits.sum()) ** 2
+        one_hit = 1.0 / self._hits
         doubt = _DOUBT * abs(expected)
         variance = noise**2 + one_hit**2
         return (shown * doubt**2 + expected * variance) / (doubt**2 + variance)
@@ -254,7 +267,16 @@ class _Search:
         """The share of NDCG that an order may lose."""
         if self._objective.ndcg_cost is not None:
             return self._objective.ndcg_cost
-        return _COST_OF_FINDS if self._lists.worth is None else 0.0
+        return _COST_OF_THE_LOG if self._lists.log_shown is None else 0.0
+
+    @cached_property
+    def _hits(self) -> float:
+        """How many chosen items in the first places tell as much, were they worth the same.
+
+        By the retrieval task's own order (Kish 1965, "Survey sampling").
+        """
+        worth = self._worth_of_chosen[self._per_query[0] > 0]
+        return float(worth.sum() ** 2 / (worth @ worth)) if len(worth) else 0.0
 
     @cached_property
     def _users(self) -> np.ndarray:
@@ -278,7 +300,7 @@ class _Search:
             top, np.argsort(-np.take_along_axis(score, top, axis=1), axis=1), axis=1
         )
         discount = 1.0 / np.log2(np.arange(k) + 2.0)
-        expected = np.take_along_axis(self._chance, top, axis=1) @ discount
+        expected = np.take_along_axis(self._expected_worth, top, axis=1) @ discount
         real = np.take_along_axis(lists.there, top, axis=1)
         outcome = {
             task: float(np.take_along_axis(values, top, axis=1)[real].mean()) if real.any() else 0.0
@@ -330,12 +352,22 @@ def chances(logits: np.ndarray, there: np.ndarray, chosen: np.ndarray) -> np.nda
     return softmax(scale * logits, axis=1) * there
 
 
-def _worth_of(lists: Lists) -> np.ndarray:
-    """What finding each candidate counts, [Q, C], the chosen ones 1 on average."""
-    if lists.worth is None:
-        return np.ones(lists.there.shape, np.float32)
-    chosen = lists.worth[lists.chosen]
-    return lists.worth / (chosen.mean() if len(chosen) else 1.0)
+def worth_of(lists: Lists) -> np.ndarray:
+    """What it counts to find each candidate, [Q, C] float64; chosen ones count 1 on average.
+
+    One over the chance that it was shown: people choose among what they are shown, so that an order
+    that shows the same finds more of what they chose, and is no better for it (Yang et al. 2018,
+    "Unbiased offline recommender evaluation for missing-not-at-random implicit feedback"). No item
+    counts more than ten times the geometric mean of the chosen ones, so that none decides alone.
+    """
+    if lists.log_shown is None or not lists.there.any():
+        return np.ones(lists.there.shape)
+    chosen = lists.chosen & lists.there
+    typical = chosen if chosen.any() else lists.there
+    log_worth = -lists.log_shown.astype(np.float64)
+    log_worth -= log_worth[typical].mean()
+    worth = np.where(lists.there, np.exp(np.minimum(log_worth, np.log(_MOST_WORTH))), 0.0)
+    return worth / worth[typical].mean()
 
 
 def _mean(values: np.ndarray) -> float:

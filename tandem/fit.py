@@ -183,8 +183,8 @@ def _say_what_is_not_estimated(data: Data, console: Console) -> None:
         console.print(f"  data.propensity estimates nothing: {why}", highlight=False)
     if data.config.ranking.logging_policy and not data.knows_policy:
         console.print(
-            "  data.propensity teaches the ranker nothing: the retrieval window has next to none, "
-            "or they are all alike",
+            "  data.propensity teaches ranker and order nothing: the retrieval window has next to "
+            "none, or they are all alike",
             highlight=False,
         )
 

@@ -106,20 +106,39 @@ def test_what_cannot_be_achieved_is_said(trained_system, table, predictions):
     assert "ranking.objective: the mean rating" in console.export_text()
 
 
-def test_what_the_policy_shows_often_counts_less(trained_system, table, predictions):
-    """The later an item stands in the table the rarer it is shown, the last one next to never."""
-    ranker = trained_system.ranker
-    assert validation_lists(ranker, table, predictions).worth is None
-    log_chance = -0.1 * np.arange(WIDTH)
-    log_chance[-1] = -50.0
-    knowing = SimpleNamespace(
+def knowing(ranker, log_shown):
+    """What stands for a ranker that knows how likely each item [items] was to be shown."""
+    return SimpleNamespace(
         tasks=ranker.tasks,
         inputs=ranker.inputs,
         past=SimpleNamespace(factorised=(LOGGING_POLICY,)),
-        expected=lambda users, items: {LOGGING_POLICY: tf.gather(log_chance, items)},
+        expected=lambda users, items: {LOGGING_POLICY: tf.gather(log_shown, items)},
     )
-    worth = validation_lists(knowing, table, predictions).worth
-    assert worth.shape == table.item.shape
-    np.testing.assert_allclose(worth[:, 5] / worth[:, 3], np.exp(0.2), rtol=1e-5)
-    # the last does not decide alone
-    np.testing.assert_allclose(worth[:, -1], 10 * np.exp(-log_chance).mean(), rtol=1e-5)
+
+
+def test_lists_hold_what_the_policy_would_show(trained_system, table, predictions):
+    ranker = trained_system.ranker
+    assert validation_lists(ranker, table, predictions).log_shown is None
+    falling = -0.1 * np.arange(WIDTH, dtype=np.float32)
+    found = validation_lists(knowing(ranker, falling), table, predictions).log_shown
+    np.testing.assert_array_equal(found, falling[table.item])
+    alike = np.full(WIDTH, -0.7, np.float32)
+    assert validation_lists(knowing(ranker, alike), table, predictions).log_shown is None
+
+
+def test_the_run_says_how_finds_were_counted(trained_system, table, predictions, tmp_path):
+    ranker = trained_system.ranker
+    falling = -0.1 * np.arange(WIDTH, dtype=np.float32)
+    for name, one in (("alike", ranker), ("by worth", knowing(ranker, falling))):
+        folder = tmp_path / name
+        folder.mkdir()
+        choose_order(one, table, predictions, weights=None, telling=TELLING, folder=folder)
+    said = [
+        json.loads((tmp_path / name / "order.json").read_text())["ndcg"]
+        for name in ("alike", "by worth")
+    ]
+    assert [one["each chosen item counts"] for one in said] == [
+        "1", "one over the chance that it was shown",
+    ]  # fmt: skip
+    assert [one["share that may be lost"] for one in said] == [0.01, 0.0]
+    assert said[1]["effective hits"] <= said[0]["effective hits"]

@@ -7,7 +7,7 @@ import pytest
 
 from interactions.errors import UserError
 from ranking.order_objective import OrderObjective
-from ranking.policy import Lists, chances, learn_weights
+from ranking.policy import Lists, chances, learn_weights, worth_of
 
 QUERIES, WIDTH = 400, 20
 
@@ -84,13 +84,13 @@ def test_finding_what_the_policy_showed_anyway_holds_no_order_back():
         scale={"purchase": None},
     )
     chance = np.exp(taste) / np.exp(taste).sum(axis=1, keepdims=True)
-    worth = np.exp(-1.5 * shown).astype(np.float32)
+    known = replace(plain, log_shown=(1.5 * shown).astype(np.float32))
     found = {
         name: learn_weights(of, OrderObjective(ndcg_cost=0.0), seed=0)
-        for name, of in (("alike", plain), ("by worth", replace(plain, worth=worth)))
+        for name, of in (("alike", plain), ("by worth", known))
     }
     bought = {name: one.chosen.outcome["purchase"] for name, one in found.items()}
-    assert bought["by worth"] > 1.3 * bought["alike"]
+    assert bought["by worth"] > 1.2 * bought["alike"]
     true = [
         expected_ndcg(plain, chance, weights)
         for weights in (found["by worth"].chosen.weights, {"retrieval": 1.0})
@@ -98,28 +98,89 @@ def test_finding_what_the_policy_showed_anyway_holds_no_order_back():
     assert true[0] > true[1]
 
 
-def test_how_much_all_count_alike_does_not_matter():
+def test_how_likely_all_alike_were_does_not_matter():
     plain = lists()
+    alike = replace(plain, log_shown=np.full(plain.there.shape, -7.0, np.float32))
     found = [
-        learn_weights(of, OrderObjective(ndcg_cost=0.01), seed=0).chosen
-        for of in (plain, replace(plain, worth=np.full(plain.there.shape, 7.0, np.float32)))
+        learn_weights(of, OrderObjective(ndcg_cost=0.01), seed=0).chosen for of in (plain, alike)
     ]
     assert found[1].weights == pytest.approx(found[0].weights)
     assert found[1].ndcg == pytest.approx(found[0].ndcg)
 
 
-@pytest.mark.parametrize(("worth", "cost"), [(False, 0.01), (True, 0.0)])
-def test_what_may_be_given_up_depends_on_what_finds_are_worth(worth, cost):
-    of = lists()
-    if worth:
-        chance = np.random.default_rng(5).uniform(0.2, 1.0, of.there.shape)
-        of = replace(of, worth=(1 / chance).astype(np.float32))
+def shown_unevenly(of, *, spread=1.0, seed=5):
+    """The same lists, of candidates of which some were likelier to be shown."""
+    log_shown = spread * np.random.default_rng(seed).normal(size=of.there.shape) - 5.0
+    return replace(of, log_shown=log_shown.astype(np.float32))
+
+
+@pytest.mark.parametrize(("known", "cost"), [(False, 0.01), (True, 0.0)])
+def test_what_may_be_given_up_depends_on_what_is_known(known, cost):
+    of = shown_unevenly(lists()) if known else lists()
     found = [
         learn_weights(of, OrderObjective(**asked), seed=0) for asked in ({}, {"ndcg_cost": cost})
     ]
+    assert found[0].ndcg_cost == cost
+    assert found[0].by_worth == known
     assert found[0].chosen == found[1].chosen
     other = learn_weights(of, OrderObjective(ndcg_cost=0.01 - cost), seed=0)
     assert found[0].chosen != other.chosen
+
+
+def test_worth_is_one_over_the_chance_of_being_shown():
+    of = shown_unevenly(lists(), spread=0.3)
+    of.there[:, -5:] = False
+    of = replace(of, chosen=of.chosen & of.there)
+    worth = worth_of(of)
+    product = (worth * np.exp(of.log_shown.astype(np.float64)))[of.there]
+    np.testing.assert_allclose(product, product[0], rtol=1e-5)
+    assert worth[of.chosen].mean() == pytest.approx(1.0)
+    assert not worth[~of.there].any()
+
+
+def test_no_candidate_decides_alone():
+    of = shown_unevenly(lists(), spread=0.3)
+    of.log_shown[0, of.chosen[0]] = -60.0
+    of.log_shown[1, ~of.chosen[1]] = -60.0
+    worth = worth_of(of)
+    assert worth.max() < 12 * np.median(worth[of.chosen])
+
+
+@pytest.mark.parametrize("missing", ["chosen", "there"])
+def test_worth_needs_nothing_chosen(missing):
+    of = shown_unevenly(lists())
+    getattr(of, missing)[:] = False
+    of.chosen[:] = False
+    assert np.isfinite(worth_of(of)).all()
+    learnt = learn_weights(of, OrderObjective(), seed=0)
+    assert learnt.hits == 0
+    assert np.isfinite(learnt.chosen.expected_ndcg)
+
+
+def test_expected_ndcg_counts_what_each_candidate_is_worth():
+    of = shown_unevenly(lists())
+    first = learn_weights(of, OrderObjective(), seed=0).retrieval_only
+    logits = of.utility["retrieval"]
+    best = np.argsort(-logits, axis=1)[:, :10]
+    value = worth_of(of) * chances(logits, of.there, of.chosen)
+    expected = np.take_along_axis(value, best, axis=1) @ (1 / np.log2(np.arange(10) + 2))
+    assert first.expected_ndcg == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_a_few_heavy_hits_are_few():
+    """Ten of hundreds of hits count ten times the others."""
+    of = lists()
+    of = replace(of, log_shown=np.zeros(of.there.shape, np.float32))
+    alike = learn_weights(of, OrderObjective(), seed=0).hits
+    of.log_shown[:20] = -2.0
+    assert learn_weights(of, OrderObjective(), seed=0).hits < 0.8 * alike
+
+
+def test_fewer_lists_keep_how_likely_each_candidate_was():
+    of = shown_unevenly(lists())
+    few = of.thinned(3)
+    rows = [np.flatnonzero((of.log_shown == row).all(axis=1))[0] for row in few.log_shown]
+    np.testing.assert_array_equal(few.utility["retrieval"], of.utility["retrieval"][rows])
 
 
 def test_luck_on_few_lists_excuses_no_loss():

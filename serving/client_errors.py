@@ -46,14 +46,19 @@ def explained(error: Any, *, address: str, secure: bool) -> RequestError | Serve
     if code == grpc.StatusCode.UNAVAILABLE:
         return RequestError(_unreachable(address, details, secure=secure), code=code)
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return RequestError(
-            f"the server at {address} did not answer in time; "
-            "give a longer timeout or ask for fewer users at once",
-            code=code,
-        )
+        return late(address)
     if code in _OF_THE_REQUEST:
         return RequestError(f"the server at {address} refused ({code.name}): {details}", code=code)
     return ServerFault(f"the server at {address} failed ({code.name}): {details}", code=code)
+
+
+def late(address: str) -> RequestError:
+    """Return the error of a call to `address` whose time is over."""
+    return RequestError(
+        f"the server at {address} did not answer in time; "
+        "give a longer timeout or ask for fewer users at once",
+        code=grpc.StatusCode.DEADLINE_EXCEEDED,
+    )
 
 
 def _unreachable(address: str, details: str, *, secure: bool) -> str:

@@ -27,7 +27,7 @@ from serving.answers import (
     TensorSpec,
     VersionStatus,
 )
-from serving.client_errors import RequestError, ServerFault, explained
+from serving.client_errors import RequestError, ServerFault, explained, late
 from serving.client_tls import ClientTls
 from serving.lists import recommendations
 from serving.requests import ModelChoice, PredictRequest, RecommendRequest
@@ -252,12 +252,19 @@ class Dialogue:
         )
 
     def _send(self, method: Method, message: Any, *, deadline: float) -> Steps[Any]:
-        """Send, and again after growing pauses while the server is unavailable and time is left."""
+        """Send, and again after growing pauses while the server is unavailable and time is left.
+
+        Nothing is sent when no time is left: gRPC now and then takes the answer of a quick server
+        after a deadline that has passed.
+        """
         longest = _FIRST_BACKOFF
         left = self._retries
         while True:
+            time_left = deadline - self._clock()
+            if time_left <= 0:
+                raise late(self.address)
             try:
-                return (yield Send(method, message, timeout=max(deadline - self._clock(), 0.0)))
+                return (yield Send(method, message, timeout=time_left))
             except grpc.RpcError as error:
                 # Uneven, so that clients that lost a server together do not come back together.
                 pause = longest * self._jitter.uniform(0.5, 1.0)

@@ -247,6 +247,21 @@ def test_a_slow_server_meets_the_deadline(connect):
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+def test_nothing_is_sent_when_no_time_is_left(connect):
+    calls = []
+
+    def quick(request, context):
+        calls.append(request)
+        return messages.PredictResponse()
+
+    with answering(quick) as address, connect(address) as client:
+        for _ in range(20):
+            with pytest.raises(RequestError, match="in time"):
+                client.predict(ONE, timeout=0.0)
+        client.predict(ONE)
+    assert len(calls) == 1
+
+
 def test_a_server_that_starts_a_moment_later_is_reached(bundle, connect):
     port = free_port()
     got = []

@@ -242,7 +242,7 @@ def paired_ratio(
 
     NaN where the second sums to 0.
     """
-    one_seed = np.atleast_2d(first), np.atleast_2d(second)
+    one_seed = (side[np.newaxis] for side in (first, second))
     return seeded_ratio(*one_seed, clusters=clusters, seed=seed, resamples=resamples)
 
 

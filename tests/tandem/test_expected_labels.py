@@ -6,14 +6,19 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
+from interactions.candidates import Candidates
 from interactions.config import DataConfig
 from interactions.log import EventLog, Labels
-from interactions.split import RANKING, RETRIEVAL
+from interactions.split import RANKING, RETRIEVAL, VALIDATION
 from ranking.config import LOGGING_POLICY
+from ranking.model import RETRIEVAL as CHOICE
+from ranking.model import Ranker
+from ranking.ordering import validation_lists
 from tandem.config import TandemConfig
-from tandem.data import Data, read_data
+from tandem.data import Data, encode, read_data
 from tandem.expected_labels import factors_by_task
 from tandem.fit import config_of
+from tandem.system import ranker_inputs
 
 USERS, ITEMS, ROWS = 300, 200, 6000
 
@@ -155,6 +160,27 @@ def test_the_config_may_keep_the_policy_from_the_ranker(logged):
     names, tables = told_policy(without, chance)
     assert LOGGING_POLICY not in names
     assert same(tables, told_policy(data, None)[1])
+
+
+def test_an_order_is_told_what_the_ranker_expects_of_the_policy(logged, tmp_path):
+    data, chance = logged
+    data = Data(replace(data.log, propensity=chance), data.windows, data.config)
+    rows = data.windows.rows(RETRIEVAL)
+    encoded = encode(data, rows, folder=tmp_path)
+    past = data.past(RETRIEVAL, RANKING)
+    ranker = Ranker(ranker_inputs(data, encoded), data.config.ranking, past)
+    queries = data.queries(VALIDATION)
+    item = np.random.default_rng(1).integers(0, len(data.log.item_ids), (len(queries), 7))
+    item[0, 3:] = -1
+    zeros = np.zeros(item.shape, np.float32)
+    lists = Candidates(queries, item.astype(np.int32), zeros, zeros)
+    told = validation_lists(ranker, lists, {CHOICE: zeros}).log_shown
+    factors = data.label_factors(RETRIEVAL, RANKING)[LOGGING_POLICY]
+    low, high = data.statistics(RETRIEVAL).label_range[LOGGING_POLICY]
+    there = item >= 0
+    user = np.broadcast_to(queries.user[:, np.newaxis], item.shape)[there]
+    expected = factors.predict(user, item[there]).clip(low, high)
+    np.testing.assert_allclose(told[there], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_task_is_called_like_the_policy():

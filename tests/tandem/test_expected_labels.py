@@ -177,6 +177,7 @@ def test_an_order_is_told_what_the_ranker_expects_of_the_policy(logged, tmp_path
     told = validation_lists(ranker, lists, {CHOICE: zeros}).log_shown
     factors = data.label_factors(RETRIEVAL, RANKING)[LOGGING_POLICY]
     low, high = data.statistics(RETRIEVAL).label_range[LOGGING_POLICY]
+    assert told is not None
     there = item >= 0
     user = np.broadcast_to(queries.user[:, np.newaxis], item.shape)[there]
     expected = factors.predict(user, item[there]).clip(low, high)

@@ -25,10 +25,10 @@ from evaluation.metrics import (
 CELLS = 4_000_000
 """Most draws held in memory at once."""
 
-IntervalKind = Literal["percentile", "basic"]
-"""Where the resamples lie, or that reflected at the value (Davison and Hinkley 1997, 5.2). A
-statistic that noise makes larger is larger still in the resamples, and what it estimates is as much
-smaller: the reflected interval may lie below the value."""
+IntervalKind = Literal["percentile", "distance"]
+"""Where the resamples lie; or, of a distance from what is right, that reflected at the value
+(Davison and Hinkley 1997, 5.2) and not below 0. Noise makes a distance larger, and larger still in
+the resamples, and what it estimates is as much smaller: the interval may lie below the value."""
 Statistic = Callable[..., float]
 """fn(*arrays [n], weights=[n]) -> float, where a weight of 2 counts the row twice."""
 
@@ -256,34 +256,34 @@ _MEANS: dict[Statistic, tuple[Callable[..., np.ndarray], Callable[..., np.ndarra
 
 def statistic_interval(
     fn: Statistic,
-    *arrays: np.ndarray,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    *,
     clusters: np.ndarray | None = None,
     seed: int,
     resamples: int | None = None,
+    kind: IntervalKind = "percentile",
 ) -> Estimate:
-    """Return fn(*arrays), each [n], with its interval.
+    """Return fn(labels, predictions), each [n], with its interval.
 
     RMSE, MAE and log loss are resampled as means (1,000 times); any other `fn`, such as AUC, is
     computed anew on every resample (200 times) and must take `weights=` [n].
     """
-    if fn in _MEANS:
-        per_row, finish = _MEANS[fn]
-        mean = mean_interval(
-            per_row(*arrays), clusters=clusters, seed=seed, resamples=resamples or 1000
+    if fn not in _MEANS:
+        return seeded_statistic(
+            fn,
+            labels,
+            predictions[np.newaxis],
+            clusters=clusters,
+            seed=seed,
+            resamples=resamples or 200,
+            kind=kind,
         )
-        value, low, high = (float(end) for end in finish([mean.value, mean.low, mean.high]))
-        return Estimate(value, low, high, mean.n)
-    n = len(arrays[0])
-    value = float(fn(*arrays, weights=np.ones(n)))
-    groups = _Clusters.of(clusters, n)
-    if groups.count < 2:
-        return _unknown(n, value)
-    resampled = [
-        fn(*arrays, weights=counts[groups.code])
-        for block in groups.draws(seed, resamples or 200)
-        for counts in block
-    ]
-    return _interval(value, np.array(resampled), n)
+    per_row, finish = _MEANS[fn]
+    losses = per_row(labels, predictions)
+    mean = mean_interval(losses, clusters=clusters, seed=seed, resamples=resamples or 1000)
+    value, low, high = (float(end) for end in finish([mean.value, mean.low, mean.high]))
+    return Estimate(value, low, high, mean.n)
 
 
 def _interval(
@@ -293,8 +293,8 @@ def _interval(
     if np.isnan(value) or len(known) == 0:
         return _unknown(n, value)
     low, high = (float(end) for end in np.quantile(known, [0.025, 0.975]))
-    if kind == "basic":
-        return Estimate(value, 2 * value - high, 2 * value - low, n)
+    if kind == "distance":
+        return Estimate(value, max(2 * value - high, 0.0), max(2 * value - low, 0.0), n)
     # Rounding, or a statistic that resampling pushes one way, must not leave the value outside.
     return Estimate(value, min(low, value), max(high, value), n)
 

@@ -137,12 +137,8 @@ def _statistic(
         clusters=judge.row_users(task),
         seed=0,
         resamples=100,
-        kind="basic" if metric.endswith(_CALIBRATION) else "percentile",
+        kind="distance" if metric.endswith(_CALIBRATION) else "percentile",
     )
-    if metric.endswith(_CALIBRATION):
-        # no error is negative, whatever is left of it without the noise
-        low, high = (max(end, 0.0) for end in (estimate.low, estimate.high))
-        estimate = Estimate(estimate.value, low, high, estimate.n)
     return Metric(estimate, tuple(statistic(labels, one) for one in predicted))
 
 

@@ -188,18 +188,27 @@ def test_seeds_widen_the_interval_of_any_statistic():
     assert ratio.low < 1 < ratio.high
 
 
-def test_a_basic_interval_mirrors_what_noise_pushes_up():
+def test_a_distances_interval_mirrors_what_noise_pushes_up():
     random = np.random.default_rng(5)
     predicted = random.uniform(0.2, 0.8, 400)
     labels = (random.random(400) < predicted).astype(float)
     options = {"seed": 1, "resamples": 200}
-    basic, percentile = (
-        seeded_statistic(calibration_error, labels, predicted[np.newaxis], kind=kind, **options)
-        for kind in ("basic", "percentile")
+    distance, percentile = (
+        statistic_interval(calibration_error, labels, predicted, kind=kind, **options)
+        for kind in ("distance", "percentile")
     )
-    assert basic.value == percentile.value
-    assert basic.low == pytest.approx(2 * basic.value - percentile.high)
-    assert basic.high < percentile.high  # calibrated as they are, there is no error
+    assert distance.value == percentile.value
+    assert distance.low == pytest.approx(max(2 * distance.value - percentile.high, 0.0))
+    assert distance.high < percentile.high  # calibrated as they are, there is no error
+
+
+def test_no_distance_is_negative():
+    labels = np.tile([0.0, 1.0], 200)
+    found = statistic_interval(
+        calibration_error, labels, np.full(400, 0.51), seed=1, kind="distance"
+    )
+    assert found.value == pytest.approx(0.01)
+    assert found.low == 0.0 < found.high
 
 
 def unknown_ends(estimate):

@@ -45,15 +45,18 @@ class RankingConfig(Config):
     """Rank of a cross layer's matrix."""
     dot_fields: int = Field(default=4, ge=2)
     """Vectors that the dot interaction makes of each side."""
-    experts: Literal["shared_bottom", "mmoe", "ple"] = "shared_bottom"
-    """The same layers for all tasks, experts that each task mixes (MMoE), or experts of each task
-    beside shared ones (PLE)."""
+    experts: Literal["none", "shared_bottom", "mmoe", "ple"] = "none"
+    """What tasks share beyond embeddings, history and interaction, below the towers of their own:
+    nothing, layers, experts that each task mixes (MMoE), or these beside experts of each task
+    (PLE)."""
     expert_count: int = Field(default=2, ge=1)
     """Experts of MMoE; shared experts of PLE."""
     own_experts: int = Field(default=1, ge=1)
     """Experts of each task in PLE."""
-    hidden_dims: tuple[int, ...] = (128, 64)
-    """Layers of one expert."""
+    hidden_dims: tuple[int, ...] = (128,)
+    """Layers of the shared bottom or of one expert; of PLE's experts one for each level."""
+    tower_dims: tuple[int, ...] = (128, 64)
+    """Layers of each task's tower."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     id_dropout: float = Field(default=0.8, ge=0, lt=1)
     neighbours: int = Field(default=20, ge=1)

@@ -1,8 +1,9 @@
-"""Who computes what for which task: a shared bottom, a mixture of experts, progressive layers."""
+"""Who computes what for which task: a shared bottom, a mixture of experts, progressive layers; and
+the towers of single tasks above them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from features.backend import tf
@@ -12,19 +13,22 @@ from ranking.sides import Layers, Sides, SidesDense
 _SALT = 40
 """Dropout salts of experts begin here; each expert takes as many as it has layers."""
 
+_TOWER_SALT = 1_000
+"""Those of towers begin here, beyond all experts."""
+
 _SHARED = "shared experts"
 """Stands beside the tasks' names."""
 
 
 class Experts(Protocol):
-    """Features in, a hidden vector for each task out."""
+    """Features in, features for each task out."""
 
-    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """Return [B, C, width] by task; `seed` turns dropout on."""
+    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, Sides]:
+        """Return what each task's tower is made of, by task; `seed` turns dropout on."""
         ...
 
     @property
-    def last_shared(self) -> list[tf.Variable]:
+    def last_shared(self) -> Sequence[tf.Variable]:
         """The weights of the last layer that several tasks use; none where there is no layer."""
         ...
 
@@ -32,13 +36,30 @@ class Experts(Protocol):
 def experts_of(config: RankingConfig, tasks: Sequence[str]) -> Experts:
     """Make the experts that `config` asks for."""
     widths, rate = config.hidden_dims, config.dropout
-    if not widths or config.experts == "shared_bottom":
+    if not widths or config.experts == "none":
+        return NoExperts(tasks)
+    if config.experts == "shared_bottom":
         return SharedBottom(widths, tasks=tasks, rate=rate)
     if config.experts == "mmoe":
         return MixtureOfExperts(widths, tasks=tasks, experts=config.expert_count, rate=rate)
     return ProgressiveExtraction(
         widths, tasks=tasks, shared=config.expert_count, own=config.own_experts, rate=rate
     )
+
+
+class NoExperts(tf.Module):
+    """Hands the features on: what tasks share ends with them."""
+
+    last_shared: Sequence[tf.Variable] = ()
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__(name="no_experts")
+        self._tasks = tuple(tasks)
+
+    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, Sides]:
+        """Return `sides` for all."""
+        del seed
+        return dict.fromkeys(self._tasks, sides)
 
 
 class SharedBottom(tf.Module):
@@ -49,13 +70,12 @@ class SharedBottom(tf.Module):
         self._tasks = tuple(tasks)
         self._layers = Layers(widths, rate=rate, salt=_SALT, name="body")
 
-    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, Sides]:
         """Return one hidden vector for all."""
-        hidden = self._layers(sides, seed)
-        return dict.fromkeys(self._tasks, hidden)
+        return dict.fromkeys(self._tasks, Sides(None, self._layers(sides, seed)))
 
     @property
-    def last_shared(self) -> list[tf.Variable]:
+    def last_shared(self) -> Sequence[tf.Variable]:
         """The last layer's weights."""
         return self._layers.last_kernels
 
@@ -73,13 +93,13 @@ class MixtureOfExperts(tf.Module):
         ]
         self._gates = {task: _gate(experts, name=f"gate_{task}") for task in tasks}
 
-    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, Sides]:
         """Mix the experts for each task."""
         hidden = [expert(sides, seed) for expert in self._experts]
         return {task: _mix(hidden, gate(sides)) for task, gate in self._gates.items()}
 
     @property
-    def last_shared(self) -> list[tf.Variable]:
+    def last_shared(self) -> Sequence[tf.Variable]:
         """The last layers' weights, of all experts."""
         return [kernel for expert in self._experts for kernel in expert.last_kernels]
 
@@ -117,35 +137,54 @@ class ProgressiveExtraction(tf.Module):
             for level in range(len(widths) - 1)
         ]
 
-    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+    def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, Sides]:
         """Extract level by level."""
         inputs = dict.fromkeys((_SHARED, *self._tasks), sides)
-        outputs: dict[str, tf.Tensor] = {}
         for level, groups in enumerate(self._levels):
             hidden = {
                 group: [expert(inputs[group], seed) for expert in experts]
                 for group, experts in groups.items()
             }
-            outputs = {
+            mixed = {
                 task: _mix(hidden[task] + hidden[_SHARED], gate(inputs[task]))
                 for task, gate in self._gates[level].items()
             }
             if level < len(self._shared_gates):
                 everyone = [vector for group in hidden.values() for vector in group]
-                outputs[_SHARED] = _mix(everyone, self._shared_gates[level](inputs[_SHARED]))
-                inputs = {group: Sides(None, vector) for group, vector in outputs.items()}
-        return outputs
+                mixed[_SHARED] = _mix(everyone, self._shared_gates[level](inputs[_SHARED]))
+            inputs = mixed
+        return inputs
 
     @property
-    def last_shared(self) -> list[tf.Variable]:
+    def last_shared(self) -> Sequence[tf.Variable]:
         """The shared experts' weights on the last level."""
         return [kernel for expert in self._levels[-1][_SHARED] for kernel in expert.last_kernels]
+
+
+class Towers(tf.Module):
+    """Layers of each task's own, above what tasks share (as in Ma et al. 2018, figure 1)."""
+
+    def __init__(self, widths: Sequence[int], *, tasks: Sequence[str], rate: float) -> None:
+        super().__init__(name="towers")
+        self._layers = {
+            task: Layers(
+                widths, rate=rate, salt=_TOWER_SALT + place * len(widths), name=f"tower_{task}"
+            )
+            for place, task in enumerate(tasks)
+        }
+
+    def __call__(
+        self, features: Mapping[str, Sides], seed: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        """Return a hidden vector for each task, [B, C, width]; `seed` turns dropout on."""
+        return {task: self._layers[task](own, seed) for task, own in features.items()}
 
 
 def _gate(experts: int, *, name: str) -> SidesDense:
     return SidesDense(experts, activation="softmax", initializer="zeros", name=name)
 
 
-def _mix(hidden: list[tf.Tensor], shares: tf.Tensor) -> tf.Tensor:
+def _mix(hidden: list[tf.Tensor], shares: tf.Tensor) -> Sides:
     """Sum [B, C, width] vectors by their shares [B, C, experts]."""
-    return tf.add_n([vector * shares[:, :, n, tf.newaxis] for n, vector in enumerate(hidden)])
+    parts = [vector * shares[:, :, n, tf.newaxis] for n, vector in enumerate(hidden)]
+    return Sides(None, tf.add_n(parts))

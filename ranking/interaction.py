@@ -20,6 +20,11 @@ class Interaction(Protocol):
         """Combine features; both sides stay [B, ...] and [B, C, ...] float32."""
         ...
 
+    @property
+    def last_kernels(self) -> list[tf.Variable]:
+        """The weights of the last layer, none where there is no layer."""
+        ...
+
 
 def interaction_of(config: RankingConfig) -> Interaction:
     """Make the interaction that `config` asks for."""
@@ -36,6 +41,11 @@ class NoInteraction(tf.Module):
     def __call__(self, sides: Sides) -> Sides:
         """Return `sides`."""
         return sides
+
+    @property
+    def last_kernels(self) -> list[tf.Variable]:
+        """None."""
+        return []
 
 
 class CrossNetwork(tf.Module):
@@ -69,6 +79,11 @@ class CrossNetwork(tf.Module):
             crossed = start * outer(inner(current)) + crossed
             current = Sides(None, crossed)
         return current
+
+    @property
+    def last_kernels(self) -> list[tf.Variable]:
+        """The last U."""
+        return [outer.kernel for outer in self._out[-1:]]
 
 
 class DotInteraction(tf.Module):
@@ -105,6 +120,11 @@ class DotInteraction(tf.Module):
             tf.concat([sides.query, _products(query) * scale], axis=-1),
             tf.concat([sides.candidate, both, _products(candidate) * scale], axis=-1),
         )
+
+    @property
+    def last_kernels(self) -> list[tf.Variable]:
+        """What makes the fields of each side."""
+        return [self._query.kernel, self._candidate.kernel]
 
 
 def _products(vectors: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ from features.layers import EntityTable, FeatureEmbedding
 from ranking import cross
 from ranking.calibration import Blend, Calibrator
 from ranking.config import RankingConfig
-from ranking.experts import experts_of
+from ranking.experts import Towers, experts_of
 from ranking.heads import Heads, Outputs
 from ranking.history import HistoryItems, history_of
 from ranking.inputs import RETRIEVAL, ItemVectors, RankerInputs, Request
@@ -59,6 +59,7 @@ class Ranker(tf.Module):
         self._history = history_of(config)
         self._interaction = interaction_of(config)
         self._experts = experts_of(config, tuple(self.tasks))
+        self._towers = Towers(config.tower_dims, tasks=tuple(self.tasks), rate=config.dropout)
         self.heads = Heads(inputs)
         self._calibration = _Calibration({})
         self._build()
@@ -123,7 +124,7 @@ class Ranker(tf.Module):
                 axis=-1,
             ),
         )
-        hidden = self._experts(self._interaction(sides), seed)
+        hidden = self._towers(self._experts(self._interaction(sides), seed), seed)
         return replace(self.heads(hidden, numbers), expected=expected)
 
     def expected(self, users: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -156,7 +157,8 @@ class Ranker(tf.Module):
     @property
     def last_shared(self) -> list[tf.Variable]:
         """The weights of the last layer that all tasks use."""
-        return self._experts.last_shared or [self._item_vector.kernel]
+        kernels = [*self._experts.last_shared] or self._interaction.last_kernels
+        return kernels or [self._item_vector.kernel]
 
     def start_from_retrieval(self, scale: float) -> None:
         """Make a new ranker's retrieval logit `scale` times the retrieval score, to learn from."""

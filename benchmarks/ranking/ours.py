@@ -185,6 +185,12 @@ def _variant(title: str, note: str, **changes: Any) -> Contender:
     return Contender(title, note, _joint(changes), seeded=True, changes=changes)
 
 
+def _experts(title: str, name: str) -> Contender:
+    """As many layers as the default's towers have, in experts instead."""
+    note = f"experts: {name}, hidden_dims: [128, 64], tower_dims: []"
+    return _variant(title, note, experts=name, hidden_dims=(128, 64), tower_dims=())
+
+
 def _corrected(title: str, selection: str) -> Contender:
     note = f"selection: {selection} of the rating"
     return Contender(title, note, _joint({}, selection), seeded=True, selection=selection)
@@ -198,9 +204,9 @@ SINGLE_TASK = Contender(
     _fit_single_tasks,
     seeded=True,
 )
-SHARED_BOTTOM = _variant("shared bottom", "experts: shared_bottom", experts="shared_bottom")
-MMOE = _variant("MMoE", "experts: mmoe", experts="mmoe")
-PLE = _variant("PLE", "experts: ple", experts="ple")
+SHARED_BOTTOM = _experts("shared bottom", "shared_bottom")
+MMOE = _experts("MMoE", "mmoe")
+PLE = _experts("PLE", "ple")
 UNCERTAINTY = _variant("uncertainty weighting", "balance: uncertainty", balance="uncertainty")
 GRADNORM = _variant("GradNorm", "balance: gradnorm", balance="gradnorm")
 PCGRAD = _variant("PCGrad", "balance: pcgrad", balance="pcgrad")

@@ -5,7 +5,13 @@ import pytest
 
 from features.backend import tf
 from ranking.config import RankingConfig
-from ranking.experts import MixtureOfExperts, ProgressiveExtraction, SharedBottom, experts_of
+from ranking.experts import (
+    MixtureOfExperts,
+    NoExperts,
+    ProgressiveExtraction,
+    Towers,
+    experts_of,
+)
 from ranking.sides import Sides
 
 TASKS = ("click", "buy")
@@ -32,7 +38,7 @@ def made(kind, sides, **given):
 def touched(experts, sides, task):
     """Names of the weights that a task's hidden vector depends on."""
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(tf.square(experts(sides, None)[task]))
+        total = tf.reduce_sum(tf.square(experts(sides, None)[task].candidate))
     found = tape.gradient(total, experts.trainable_variables)
     pairs = zip(experts.trainable_variables, found, strict=True)
     return {v.name for v, gradient in pairs if gradient is not None}
@@ -41,7 +47,7 @@ def touched(experts, sides, task):
 def test_a_shared_bottom_is_one_vector_for_all(sides):
     experts = made("shared_bottom", sides)
     hidden = experts(sides, None)
-    assert hidden["click"] is hidden["buy"] and hidden["buy"].shape == (3, 4, 4)
+    assert hidden["click"] is hidden["buy"] and hidden["buy"].candidate.shape == (3, 4, 4)
     assert touched(experts, sides, "click") == touched(experts, sides, "buy")
 
 
@@ -50,7 +56,7 @@ def test_a_mixture_begins_as_the_mean_of_its_experts(sides):
     alone = [expert(sides, None).numpy() for expert in experts._experts]
     assert np.abs(alone[0] - alone[1]).max() > 1e-3
     for hidden in experts(sides, None).values():
-        np.testing.assert_allclose(hidden, np.mean(alone, axis=0), atol=1e-5)
+        np.testing.assert_allclose(hidden.candidate, np.mean(alone, axis=0), atol=1e-5)
 
 
 def test_in_a_mixture_only_the_gates_are_of_one_task(sides):
@@ -85,12 +91,13 @@ def test_the_last_shared_weights_serve_every_task(kind, sides):
     assert shared and all(shared <= touched(experts, sides, task) for task in TASKS)
 
 
-def test_without_layers_the_features_themselves_are_the_hidden_vector(sides):
-    for kind in ("mmoe", "ple"):
-        experts = experts_of(RankingConfig(experts=kind, hidden_dims=()), TASKS)
-        assert isinstance(experts, SharedBottom)
-        np.testing.assert_array_equal(experts(sides, None)["buy"], sides.joined())
-        assert experts.last_shared == []
+def test_without_layers_there_are_no_experts_and_the_features_are_handed_on(sides):
+    for kind in ("none", "shared_bottom", "mmoe", "ple"):
+        dims = (8,) if kind == "none" else ()
+        experts = experts_of(RankingConfig(experts=kind, hidden_dims=dims), TASKS)
+        assert isinstance(experts, NoExperts)
+        assert experts(sides, None) == dict.fromkeys(TASKS, sides)
+        assert not experts.last_shared
 
 
 def test_dropout_differs_between_experts(sides):
@@ -99,3 +106,33 @@ def test_dropout_differs_between_experts(sides):
     experts(sides, None)
     dropped = [expert(sides, seed).numpy() == 0 for expert in experts._experts]
     assert (dropped[0] != dropped[1]).any()
+
+
+def test_a_tower_serves_its_own_task_alone(sides):
+    towers, features = Towers((5, 3), tasks=TASKS, rate=0.0), dict.fromkeys(TASKS, sides)
+    assert towers(features, None)["buy"].shape == (3, 4, 3)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(tf.square(towers(features, None)["buy"]))
+    found = tape.gradient(total, towers.trainable_variables)
+    pairs = zip(towers.trainable_variables, found, strict=True)
+    touched = {variable.name for variable, gradient in pairs if gradient is not None}
+    # the kernels of both sides and a bias, then a kernel and a bias
+    assert len(touched) == 5 and all(name.startswith("tower_buy") for name in touched)
+
+
+def test_without_layers_of_its_own_a_task_takes_what_the_experts_hand_it(sides):
+    towers = Towers((), tasks=TASKS, rate=0.5)
+    features = {"click": sides, "buy": Sides(None, 2 * sides.candidate)}
+    for task, passed in towers(features, tf.constant([1, 2])).items():
+        np.testing.assert_array_equal(passed, features[task].joined())
+    assert towers.trainable_variables == ()
+
+
+def test_dropout_differs_between_towers():
+    towers = Towers((6, 6), tasks=TASKS, rate=0.5)
+    features = dict.fromkeys(TASKS, Sides(None, tf.ones([2, 50, 4])))
+    towers(features, None)
+    for one, other in zip(*(towers._layers[t].trainable_variables for t in TASKS), strict=True):
+        other.assign(one)
+    click, buy = (h.numpy() for h in towers(features, tf.constant([1, 2])).values())
+    assert ((click == 0) != (buy == 0)).any()

@@ -101,3 +101,17 @@ def test_the_dot_interaction_adds_the_products_of_all_pairs_of_fields(sides):
 )
 def test_the_config_names_the_interaction(name, kind):
     assert isinstance(interaction_of(RankingConfig(interaction=name)), kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("dcn", ["cross_out_1"]), ("dot", ["dot_query", "dot_candidate"]), ("none", [])],
+)
+def test_the_last_kernels_are_the_interactions_own_and_shape_what_comes_out(sides, kind, names):
+    layers = interaction_of(RankingConfig(interaction=kind, embedding_dim=4))
+    layers(sides)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layers(sides).joined())
+    last = layers.last_kernels
+    assert [kernel.name.split("/")[0] for kernel in last] == names
+    assert all(gradient is not None for gradient in tape.gradient(total, last))

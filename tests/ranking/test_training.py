@@ -193,7 +193,11 @@ def test_where_no_ranker_was_trained_none_is_found(world, fitted, tmp_path):
 CHOICES = (
     [{"history_model": name} for name in ("mean", "target_attention", "transformer")]
     + [{"interaction": name} for name in ("dcn", "dot", "none")]
-    + [{"experts": name, "hidden_dims": (6, 4)} for name in ("shared_bottom", "mmoe", "ple")]
+    + [
+        {"experts": name, "hidden_dims": (6, 4)}
+        for name in ("none", "shared_bottom", "mmoe", "ple")
+    ]
+    + [{"tower_dims": dims} for dims in ((), (5, 3))]
     + [{"balance": name} for name in ("fixed", "uncertainty", "gradnorm", "pcgrad")]
 )
 

@@ -41,7 +41,10 @@ class _Try:
     measured: Measured
     recall: float
     """Of the first half of the queries; `measured` has that of the second, where it was asked."""
+    promising: bool
+    """Whether it is enough for the first half."""
     good: bool
+    """Whether it is enough for both."""
 
 
 def tune(
@@ -102,8 +105,9 @@ def _tries(bench: _Bench, partitions: Partitions, *, recall: float) -> Iterator[
                 ScannIndex(bench.index, partitions, settings), search, recall=recall
             )
             yield one
-            gain = one.recall - before
-            if one.good or gain < _LEAST_GAIN or searched == partitions.leaves:
+            # where the first half lacks nothing, it cannot tell what the second gains
+            no_use = one.recall - before < _LEAST_GAIN and not one.promising
+            if one.good or no_use or searched == partitions.leaves:
                 break
             searched = min(math.ceil(1.5 * searched), partitions.leaves)
             before = one.recall
@@ -147,10 +151,9 @@ class _Bench:
         leaves = index.settings.searched
         first, second = self._halves
         share = first.shares(search, leaves)
-        recall_of_first, good = float(share.mean()), _is_sure(share, recall)
-        if good:
+        recall_of_first, promising = float(share.mean()), _is_sure(share, recall)
+        if promising:
             share = second.shares(search, leaves)
-            good = _is_sure(share, recall)
         measured = Measured(
             index.settings.leaves,
             index.settings.searched,
@@ -158,7 +161,8 @@ class _Bench:
             recall=float(share.mean()),
             milliseconds=self.milliseconds(search, tf.constant(leaves)),
         )
-        return _Try(index, measured, recall_of_first, good)
+        good = promising and _is_sure(share, recall)
+        return _Try(index, measured, recall_of_first, promising, good)
 
     def traced(self, search: Callable[..., Found]) -> Search:
         """Return a search as a graph of queries and of the number of leaves to look into."""

@@ -167,9 +167,27 @@ def test_scann_that_cannot_be_had_is_refused(monkeypatch):
         choose()
 
 
-def test_settings_must_hold_for_users_that_had_no_part_in_choosing_them(monkeypatch):
-    from retrieval import scann_tuning
+@pytest.fixture
+def far():
+    """Queries far from all items, for which a search looks into many leaves."""
+    queries = 0.3 * np.random.default_rng(5).normal(size=ASKED.shape).astype(np.float32)
+    queries[:, -1] = 1.0
+    return queries
+
+
+def tuned(queries, *, recall=0.95):
     from retrieval.scann_tuning import tune
+
+    exact, offered = ExactIndex(EMBEDDINGS), np.ones(ITEMS, bool)
+    return tune(exact, EMBEDDINGS, offered=offered, queries=queries, recall=recall, k=K)
+
+
+def in_turns(first, second):
+    return np.stack([first, second], axis=1).reshape(-1, DIM)
+
+
+def test_settings_must_hold_for_users_that_had_no_part_in_choosing_them(monkeypatch, far):
+    from retrieval import scann_tuning
 
     # without a margin, which would do for the others too
     monkeypatch.setattr(scann_tuning, "_ERRORS", 0)
@@ -177,17 +195,18 @@ def test_settings_must_hold_for_users_that_had_no_part_in_choosing_them(monkeypa
     monkeypatch.setattr(
         scann_tuning._Bench, "milliseconds", lambda bench, search, leaves: float(leaves)
     )
-    # the users that are asked second lie far from all items: what does for the first finds little
-    others = 0.3 * np.random.default_rng(5).normal(size=ASKED.shape).astype(np.float32)
-    others[:, -1] = 1.0
-    mixed = np.stack([ASKED, others], axis=1).reshape(-1, DIM)
-    exact, offered = ExactIndex(EMBEDDINGS), np.ones(ITEMS, bool)
 
     def searched(queries):
-        choice = tune(exact, EMBEDDINGS, offered=offered, queries=queries, recall=0.95, k=K)
+        choice = tuned(queries)
         assert choice.chosen is not None
-        found = choice.index.search(tf.constant(others), k=K).score.numpy()
-        true = exact.search(tf.constant(others), k=K).score.numpy()
+        found = choice.index.search(tf.constant(far), k=K).score.numpy()
+        true = ExactIndex(EMBEDDINGS).search(tf.constant(far), k=K).score.numpy()
         return float((found >= true[:, -1:] - 1e-4).mean())
 
-    assert searched(mixed) >= 0.95 > searched(ASKED)
+    # the far ones are asked second: what does for the first finds little
+    assert searched(in_turns(ASKED, far)) >= 0.95 > searched(ASKED)
+
+
+def test_more_leaves_are_tried_where_only_the_second_half_of_the_users_lacks_something(far):
+    one = np.repeat(ASKED[:1], QUERIES, axis=0)
+    assert tuned(in_turns(one, far)).chosen is not None

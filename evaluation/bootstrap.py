@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from evaluation.metrics import (
     absolute_errors,
+    calibration_error,
     log_loss,
     log_losses,
     mae,
@@ -25,10 +25,6 @@ from evaluation.metrics import (
 CELLS = 4_000_000
 """Most draws held in memory at once."""
 
-IntervalKind = Literal["percentile", "distance"]
-"""Where the resamples lie; or, of a distance from what is right, that reflected at the value
-(Davison and Hinkley 1997, 5.2) and not below 0. Noise makes a distance larger, and larger still in
-the resamples, and what it estimates is as much smaller: the interval may lie below the value."""
 Statistic = Callable[..., float]
 """fn(*arrays [n], weights=[n]) -> float, where a weight of 2 counts the row twice."""
 
@@ -180,12 +176,16 @@ def seeded_statistic(
     clusters: np.ndarray | None = None,
     seed: int,
     resamples: int = 200,
-    kind: IntervalKind = "percentile",
 ) -> Estimate:
     """Return the mean of fn(labels, predictions) over seeds, or the ratio of two sides' means.
 
     `labels` [n]; one or two sides of predictions, each [its own seeds, n]. Resampled as
     `seeded_ratio` is, `fn` computed anew each time.
+
+    A calibration error is a distance from what is right: noise makes it larger, and larger still in
+    the resamples, and what it estimates is as much smaller. Its interval is where the resamples lie
+    reflected at the value (Davison and Hinkley 1997, 5.2), by squares, as that is how noise adds
+    up; it does not reach below 0, and may lie below the value.
     """
     n = len(labels)
 
@@ -207,7 +207,7 @@ def seeded_statistic(
         found(counts[groups.code], [share[place] for share in drawn])
         for place, counts in enumerate(every)
     ]
-    return _interval(value, np.array(resampled), n, kind=kind)
+    return _interval(value, np.array(resampled), n, distance=fn in _DISTANCES and len(sides) == 1)
 
 
 def _seed_shares(seeds: Sequence[int], seed: int, resamples: int) -> list[np.ndarray]:
@@ -253,6 +253,9 @@ _MEANS: dict[Statistic, tuple[Callable[..., np.ndarray], Callable[..., np.ndarra
 }
 """Statistics that are a rising function of a mean over rows: fn -> (per row, function)."""
 
+_DISTANCES: frozenset[Statistic] = frozenset({calibration_error})
+"""Statistics that noise can only make larger."""
+
 
 def statistic_interval(
     fn: Statistic,
@@ -262,12 +265,12 @@ def statistic_interval(
     clusters: np.ndarray | None = None,
     seed: int,
     resamples: int | None = None,
-    kind: IntervalKind = "percentile",
 ) -> Estimate:
     """Return fn(labels, predictions), each [n], with its interval.
 
     RMSE, MAE and log loss are resampled as means (1,000 times); any other `fn`, such as AUC, is
-    computed anew on every resample (200 times) and must take `weights=` [n].
+    computed anew on every resample (200 times) and must take `weights=` [n]; of calibration errors
+    see `seeded_statistic`.
     """
     if fn not in _MEANS:
         return seeded_statistic(
@@ -277,7 +280,6 @@ def statistic_interval(
             clusters=clusters,
             seed=seed,
             resamples=resamples or 200,
-            kind=kind,
         )
     per_row, finish = _MEANS[fn]
     losses = per_row(labels, predictions)
@@ -286,15 +288,14 @@ def statistic_interval(
     return Estimate(value, low, high, mean.n)
 
 
-def _interval(
-    value: float, resampled: np.ndarray, n: int, *, kind: IntervalKind = "percentile"
-) -> Estimate:
+def _interval(value: float, resampled: np.ndarray, n: int, *, distance: bool = False) -> Estimate:
     known = resampled[np.isfinite(resampled)]
     if np.isnan(value) or len(known) == 0:
         return _unknown(n, value)
     low, high = (float(end) for end in np.quantile(known, [0.025, 0.975]))
-    if kind == "distance":
-        return Estimate(value, max(2 * value - high, 0.0), max(2 * value - low, 0.0), n)
+    if distance:
+        low, high = (float(np.sqrt(max(2 * value**2 - end**2, 0.0))) for end in (high, low))
+        return Estimate(value, low, high, n)
     # Rounding, or a statistic that resampling pushes one way, must not leave the value outside.
     return Estimate(value, min(low, value), max(high, value), n)
 

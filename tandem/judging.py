@@ -195,14 +195,7 @@ def _task_estimates(
     if config.kind == "binary":
         statistics = {"auc": auc, "log_loss": log_loss, "calibration_error": calibration_error}
     return {
-        name: statistic_interval(
-            statistic,
-            labels,
-            predicted,
-            clusters=users,
-            seed=seed,
-            kind="distance" if statistic is calibration_error else "percentile",
-        )
+        name: statistic_interval(statistic, labels, predicted, clusters=users, seed=seed)
         for name, statistic in statistics.items()
     } | {"mean_label": mean_interval(labels, clusters=users, seed=seed)}
 

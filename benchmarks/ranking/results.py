@@ -131,13 +131,7 @@ def _statistic(
     task = metric.rsplit(".", 1)[0]
     labels, predicted = judge.labels(task), _predicted(task, answers, judge)
     estimate = seeded_statistic(
-        statistic,
-        labels,
-        predicted,
-        clusters=judge.row_users(task),
-        seed=0,
-        resamples=100,
-        kind="distance" if metric.endswith(_CALIBRATION) else "percentile",
+        statistic, labels, predicted, clusters=judge.row_users(task), seed=0, resamples=100
     )
     return Metric(estimate, tuple(statistic(labels, one) for one in predicted))
 

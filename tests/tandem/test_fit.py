@@ -44,7 +44,11 @@ def test_metrics_are_flat_with_an_interval_and_a_count_each(finished):
         assert set(entry) == {"value", "low", "high", "n"}, key
         assert entry["n"] > 0 and math.isfinite(entry["value"]), key
         if entry["low"] is not None:
-            assert entry["low"] <= entry["value"] <= entry["high"], key
+            assert entry["low"] <= entry["high"], key
+            # what chance adds to a distance is taken off again, perhaps all of it
+            assert key.endswith("calibration_error") or (
+                entry["low"] <= entry["value"] <= entry["high"]
+            ), key
     needed = {f"{what}.{metric}@10" for what in WHATS for metric in ("ndcg", "hit_rate", "recall")}
     needed |= {"ranking.rating.rmse", "ranking.purchase.auc", "ranking.purchase.log_loss"}
     needed |= {"recommender_minus_retrieval.ndcg@10"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from interactions.config import Config
 from ranking.order_objective import OrderObjective
@@ -38,7 +38,7 @@ class RankingConfig(Config):
     history_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Of the transformer."""
     interaction: Literal["dcn", "dot", "none"] = "dcn"
-    """How features are combined before the experts: DCN-v2, dot products of fields, or not."""
+    """How features are combined before the layers above: DCN-v2, dot products of fields, or not."""
     cross_layers: int = Field(default=2, ge=0)
     """Layers of DCN-v2."""
     cross_rank: int = Field(default=32, ge=1)
@@ -53,10 +53,11 @@ class RankingConfig(Config):
     """Experts of MMoE; shared experts of PLE."""
     own_experts: int = Field(default=1, ge=1)
     """Experts of each task in PLE."""
-    hidden_dims: tuple[int, ...] = (128,)
-    """Layers of the shared bottom or of one expert; of PLE's experts one for each level."""
-    tower_dims: tuple[int, ...] = (128, 64)
-    """Layers of each task's tower."""
+    hidden_dims: tuple[PositiveInt, ...] = (128,)
+    """Layers of the shared bottom or of one expert; of PLE's experts one for each level. Not read
+    where `experts` is none."""
+    tower_dims: tuple[PositiveInt, ...] = (128, 64)
+    """Layers of each task's tower, none for a head straight on what tasks share."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     id_dropout: float = Field(default=0.8, ge=0, lt=1)
     neighbours: int = Field(default=20, ge=1)
@@ -101,6 +102,15 @@ class RankingConfig(Config):
                     f"{value} orders nothing; give a task a weight above 0, or write auto"
                 )
         return value
+
+    @model_validator(mode="after")
+    def _experts_have_layers(self) -> Self:
+        if self.experts != "none" and not self.hidden_dims:
+            raise ValueError(
+                f"experts is {self.experts}, and hidden_dims names no layer for them; give some, "
+                "or write experts: none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_the_vector(self) -> Self:

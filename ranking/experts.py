@@ -1,5 +1,8 @@
-"""Who computes what for which task: a shared bottom, a mixture of experts, progressive layers; and
-the towers of single tasks above them."""
+"""Who computes what for which task: a shared bottom, a mixture of experts, progressive layers, or
+none of these; and the towers of single tasks above them.
+
+Modules of a task are named by its place: a task may be called what no module may.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,12 @@ class Experts(Protocol):
     """Features in, features for each task out."""
 
     def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, Sides]:
-        """Return what each task's tower is made of, by task; `seed` turns dropout on."""
+        """Return what each task's tower reads, by task: [B, C, width], and a query's side [B, U]
+        only where features are handed on as they came; `seed` turns dropout on."""
         ...
 
     @property
-    def last_shared(self) -> Sequence[tf.Variable]:
+    def last_shared(self) -> list[tf.Variable]:
         """The weights of the last layer that several tasks use; none where there is no layer."""
         ...
 
@@ -36,7 +40,7 @@ class Experts(Protocol):
 def experts_of(config: RankingConfig, tasks: Sequence[str]) -> Experts:
     """Make the experts that `config` asks for."""
     widths, rate = config.hidden_dims, config.dropout
-    if not widths or config.experts == "none":
+    if config.experts == "none":
         return NoExperts(tasks)
     if config.experts == "shared_bottom":
         return SharedBottom(widths, tasks=tasks, rate=rate)
@@ -50,8 +54,6 @@ def experts_of(config: RankingConfig, tasks: Sequence[str]) -> Experts:
 class NoExperts(tf.Module):
     """Hands the features on: what tasks share ends with them."""
 
-    last_shared: Sequence[tf.Variable] = ()
-
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__(name="no_experts")
         self._tasks = tuple(tasks)
@@ -60,6 +62,11 @@ class NoExperts(tf.Module):
         """Return `sides` for all."""
         del seed
         return dict.fromkeys(self._tasks, sides)
+
+    @property
+    def last_shared(self) -> list[tf.Variable]:
+        """None."""
+        return []
 
 
 class SharedBottom(tf.Module):
@@ -75,7 +82,7 @@ class SharedBottom(tf.Module):
         return dict.fromkeys(self._tasks, Sides(None, self._layers(sides, seed)))
 
     @property
-    def last_shared(self) -> Sequence[tf.Variable]:
+    def last_shared(self) -> list[tf.Variable]:
         """The last layer's weights."""
         return self._layers.last_kernels
 
@@ -91,7 +98,9 @@ class MixtureOfExperts(tf.Module):
             Layers(widths, rate=rate, salt=_SALT + n * len(widths), name=f"expert_{n}")
             for n in range(experts)
         ]
-        self._gates = {task: _gate(experts, name=f"gate_{task}") for task in tasks}
+        self._gates = {
+            task: _gate(experts, name=f"gate_{place}") for place, task in enumerate(tasks)
+        }
 
     def __call__(self, sides: Sides, seed: tf.Tensor | None) -> dict[str, Sides]:
         """Mix the experts for each task."""
@@ -99,7 +108,7 @@ class MixtureOfExperts(tf.Module):
         return {task: _mix(hidden, gate(sides)) for task, gate in self._gates.items()}
 
     @property
-    def last_shared(self) -> Sequence[tf.Variable]:
+    def last_shared(self) -> list[tf.Variable]:
         """The last layers' weights, of all experts."""
         return [kernel for expert in self._experts for kernel in expert.last_kernels]
 
@@ -129,7 +138,10 @@ class ProgressiveExtraction(tf.Module):
             for level, width in enumerate(widths)
         ]
         self._gates = [
-            {task: _gate(own + shared, name=f"gate_{task}_{level}") for task in self._tasks}
+            {
+                task: _gate(own + shared, name=f"gate_{place}_{level}")
+                for place, task in enumerate(self._tasks)
+            }
             for level in range(len(widths))
         ]
         self._shared_gates = [
@@ -156,7 +168,7 @@ class ProgressiveExtraction(tf.Module):
         return inputs
 
     @property
-    def last_shared(self) -> Sequence[tf.Variable]:
+    def last_shared(self) -> list[tf.Variable]:
         """The shared experts' weights on the last level."""
         return [kernel for expert in self._levels[-1][_SHARED] for kernel in expert.last_kernels]
 
@@ -168,7 +180,7 @@ class Towers(tf.Module):
         super().__init__(name="towers")
         self._layers = {
             task: Layers(
-                widths, rate=rate, salt=_TOWER_SALT + place * len(widths), name=f"tower_{task}"
+                widths, rate=rate, salt=_TOWER_SALT + place * len(widths), name=f"tower_{place}"
             )
             for place, task in enumerate(tasks)
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,9 +40,9 @@ class Heads(tf.Module):
         self._inputs, self._tasks = inputs, dict(inputs.tasks)
         corrected = [name for name, task in self._tasks.items() if task.selection != "none"]
         robust = [name for name in corrected if self._tasks[name].selection == "doubly_robust"]
-        self._heads = {task: _Head(task) for task in self._tasks}
-        self._observed = {task: _Head(f"observed_{task}") for task in corrected}
-        self._imputed = {task: _Head(f"imputed_{task}") for task in robust}
+        self._heads = _heads(self._tasks, "head")
+        self._observed = _heads(corrected, "observed")
+        self._imputed = _heads(robust, "imputed")
 
     def __call__(self, hidden: Mapping[str, tf.Tensor], numbers: Sides) -> Outputs:
         """Predict from `hidden` [B, C, width] by task and plain `numbers`."""
@@ -122,13 +122,18 @@ class _Head(tf.Module):
     """A number of a hidden vector and of plain numbers; 0 before it has learnt."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name=f"head_{name}")
-        self.deep = RowsDense(1, kernel_initializer="zeros", name=f"head_{name}")
-        self.wide = SidesDense(1, bias=False, initializer="zeros", name=f"wide_{name}")
+        super().__init__(name=name)
+        self.deep = RowsDense(1, kernel_initializer="zeros", name=f"{name}_deep")
+        self.wide = SidesDense(1, bias=False, initializer="zeros", name=f"{name}_wide")
 
     def __call__(self, hidden: tf.Tensor, numbers: Sides) -> tf.Tensor:
         """[B, C]."""
         return tf.squeeze(self.deep(hidden) + self.wide(numbers), axis=-1)
+
+
+def _heads(tasks: Iterable[str], kind: str) -> dict[str, _Head]:
+    """One head for each of `tasks`, by task; a task may be called what no module may."""
+    return {task: _Head(f"{kind}_{place}") for place, task in enumerate(tasks)}
 
 
 def logit_of_both(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

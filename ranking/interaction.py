@@ -1,4 +1,4 @@
-"""How features interact before the experts: DCN-v2, dot products of fields, or not at all."""
+"""How features interact before the layers above: DCN-v2, dot products of fields, or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def interaction_of(config: RankingConfig) -> Interaction:
 
 
 class NoInteraction(tf.Module):
-    """Leaves the features as they are; their interaction is left to the experts."""
+    """Leaves the features as they are; their interaction is left to the layers above."""
 
     def __call__(self, sides: Sides) -> Sides:
         """Return `sides`."""

@@ -1,4 +1,5 @@
-"""The ranker: features of query and candidate, their interaction, experts, and a head per task."""
+"""The ranker: features of query and candidate, their interaction, experts, a tower for each task,
+and its head."""
 
 from __future__ import annotations
 
@@ -157,7 +158,7 @@ class Ranker(tf.Module):
     @property
     def last_shared(self) -> list[tf.Variable]:
         """The weights of the last layer that all tasks use."""
-        kernels = [*self._experts.last_shared] or self._interaction.last_kernels
+        kernels = self._experts.last_shared or self._interaction.last_kernels
         return kernels or [self._item_vector.kernel]
 
     def start_from_retrieval(self, scale: float) -> None:

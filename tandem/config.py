@@ -19,6 +19,8 @@ from retrieval.config import RetrievalConfig
 
 _TYPE = re.compile(r"str|tuple\[.*\]|dict\[.*\]|literal\[.*\]")
 """How pydantic names a type in the place of a key."""
+_TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+"""What may stand in the name of a variable and before the dot of a metric."""
 
 
 class TandemConfig(Config):
@@ -55,6 +57,11 @@ class TandemConfig(Config):
                 "give the task another name"
             )
         for name, task in self.tasks.items():
+            if not _TASK_NAME.fullmatch(name):
+                raise ValueError(
+                    f"tasks: {name!r} is no name of a task; write letters, digits, _ and -, "
+                    "beginning with a letter"
+                )
             if task.event and self.data.event is None:
                 raise ValueError(
                     f"tasks.{name}.event needs a log with event types; set data.event, "

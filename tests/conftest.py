@@ -164,7 +164,7 @@ def train_system(folder: Path, *, repeats: bool = False, candidates: int = 12) -
         context=tables.context,
         config=RankingConfig(
             candidates=candidates, embedding_dim=8, feature_dim=4, cross_rank=4,
-            hidden_dims=(8,), tower_dims=(8,), history=9, neighbours=4,
+            tower_dims=(8,), history=9, neighbours=4,
         ),
         folder=folder / "ranker",
         seed=1,

@@ -186,9 +186,10 @@ def _variant(title: str, note: str, **changes: Any) -> Contender:
 
 
 def _experts(title: str, name: str) -> Contender:
-    """As many layers as the default's towers have, in experts instead."""
-    note = f"experts: {name}, hidden_dims: [128, 64], tower_dims: []"
-    return _variant(title, note, experts=name, hidden_dims=(128, 64), tower_dims=())
+    """The layers that the default's towers have, in experts instead."""
+    layers = RankingConfig().tower_dims
+    note = f"experts: {name}, hidden_dims: {list(layers)}, tower_dims: []"
+    return _variant(title, note, experts=name, hidden_dims=layers, tower_dims=())
 
 
 def _corrected(title: str, selection: str) -> Contender:
@@ -205,8 +206,8 @@ SINGLE_TASK = Contender(
     seeded=True,
 )
 SHARED_BOTTOM = _experts("shared bottom", "shared_bottom")
-MMOE = _experts("MMoE", "mmoe")
-PLE = _experts("PLE", "ple")
+MMOE = _experts("MMoE, no towers", "mmoe")
+PLE = _experts("PLE, no towers", "ple")
 UNCERTAINTY = _variant("uncertainty weighting", "balance: uncertainty", balance="uncertainty")
 GRADNORM = _variant("GradNorm", "balance: gradnorm", balance="gradnorm")
 PCGRAD = _variant("PCGrad", "balance: pcgrad", balance="pcgrad")

@@ -60,8 +60,7 @@ def trained(tmp_path_factory):
                 "schedule": {"learning_rate": 0.02, "max_epochs": 15},
             },
             "ranking": {
-                "candidates": 8, "negatives": 6, "embedding_dim": 8, "hidden_dims": [16],
-                "tower_dims": [16],
+                "candidates": 8, "negatives": 6, "embedding_dim": 8, "tower_dims": [16],
                 "batch_queries": 20, "schedule": {"learning_rate": 0.01, "max_epochs": 15},
             },
             "export": {"max_k": 8},

@@ -49,8 +49,7 @@ def world(tmp_path_factory):
             "data": market.data_config(),
             "tasks": market.tasks_config(),
             "retrieval": short | {"embedding_dim": 8, "batch_events": 4096},
-            "ranking": short
-            | {"candidates": 10, "batch_queries": 256, "hidden_dims": [16], "tower_dims": [16]},
+            "ranking": short | {"candidates": 10, "batch_queries": 256, "tower_dims": [16]},
             "export": {"max_k": 10, "parity_users": 16},
         },
         base=folder,

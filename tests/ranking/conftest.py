@@ -35,7 +35,7 @@ class World:
         from training.config import ScheduleConfig
 
         config = RankingConfig(
-            embedding_dim=4, feature_dim=2, cross_rank=2, hidden_dims=(4,), tower_dims=(4,),
+            embedding_dim=4, feature_dim=2, cross_rank=2, tower_dims=(4,),
             history=6, neighbours=3,
             batch_queries=100, schedule=ScheduleConfig(max_epochs=2, learning_rate=0.01),
         ).model_copy(update=ranking or {})  # fmt: skip

@@ -35,13 +35,18 @@ def made(kind, sides, **given):
     return experts
 
 
+def used(module, output):
+    """Names of the weights of `module` that the tensor that `output` makes depends on."""
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(tf.square(output()))
+    found = tape.gradient(total, module.trainable_variables)
+    pairs = zip(module.trainable_variables, found, strict=True)
+    return {v.name for v, gradient in pairs if gradient is not None}
+
+
 def touched(experts, sides, task):
     """Names of the weights that a task's hidden vector depends on."""
-    with tf.GradientTape() as tape:
-        total = tf.reduce_sum(tf.square(experts(sides, None)[task].candidate))
-    found = tape.gradient(total, experts.trainable_variables)
-    pairs = zip(experts.trainable_variables, found, strict=True)
-    return {v.name for v, gradient in pairs if gradient is not None}
+    return used(experts, lambda: experts(sides, None)[task].candidate)
 
 
 def test_a_shared_bottom_is_one_vector_for_all(sides):
@@ -62,7 +67,7 @@ def test_a_mixture_begins_as_the_mean_of_its_experts(sides):
 def test_in_a_mixture_only_the_gates_are_of_one_task(sides):
     experts = made("mmoe", sides)
     click, buy = touched(experts, sides, "click"), touched(experts, sides, "buy")
-    assert all("gate_click" in name for name in click - buy) and click - buy
+    assert all("gate_0" in name for name in click - buy) and click - buy
     assert any("expert_0" in name for name in click & buy)
 
 
@@ -91,13 +96,30 @@ def test_the_last_shared_weights_serve_every_task(kind, sides):
     assert shared and all(shared <= touched(experts, sides, task) for task in TASKS)
 
 
-def test_without_layers_there_are_no_experts_and_the_features_are_handed_on(sides):
-    for kind in ("none", "shared_bottom", "mmoe", "ple"):
-        dims = (8,) if kind == "none" else ()
-        experts = experts_of(RankingConfig(experts=kind, hidden_dims=dims), TASKS)
-        assert isinstance(experts, NoExperts)
-        assert experts(sides, None) == dict.fromkeys(TASKS, sides)
-        assert not experts.last_shared
+def test_without_experts_the_features_are_handed_on(sides):
+    experts = experts_of(RankingConfig(experts="none"), TASKS)
+    assert isinstance(experts, NoExperts)
+    assert experts(sides, None) == dict.fromkeys(TASKS, sides)
+    assert not experts.last_shared
+
+
+@pytest.mark.parametrize("kind", ["shared_bottom", "mmoe", "ple"])
+def test_experts_without_layers_are_refused(kind):
+    with pytest.raises(ValueError, match="write experts: none"):
+        RankingConfig(experts=kind, hidden_dims=())
+
+
+@pytest.mark.parametrize("key", ["hidden_dims", "tower_dims"])
+def test_a_layer_of_no_width_is_refused(key):
+    with pytest.raises(ValueError, match=key):
+        RankingConfig(**{key: (8, 0)})
+
+
+@pytest.mark.parametrize("kind", ["shared_bottom", "mmoe", "ple"])
+def test_a_task_may_be_called_what_no_module_may(kind, sides):
+    tasks, config = ("add-to-cart", "unbiased rating"), RankingConfig(experts=kind)
+    hidden = Towers((3,), tasks=tasks, rate=0.0)(experts_of(config, tasks)(sides, None), None)
+    assert {task: one.shape[-1] for task, one in hidden.items()} == dict.fromkeys(tasks, 3)
 
 
 def test_dropout_differs_between_experts(sides):
@@ -111,13 +133,9 @@ def test_dropout_differs_between_experts(sides):
 def test_a_tower_serves_its_own_task_alone(sides):
     towers, features = Towers((5, 3), tasks=TASKS, rate=0.0), dict.fromkeys(TASKS, sides)
     assert towers(features, None)["buy"].shape == (3, 4, 3)
-    with tf.GradientTape() as tape:
-        total = tf.reduce_sum(tf.square(towers(features, None)["buy"]))
-    found = tape.gradient(total, towers.trainable_variables)
-    pairs = zip(towers.trainable_variables, found, strict=True)
-    touched = {variable.name for variable, gradient in pairs if gradient is not None}
     # the kernels of both sides and a bias, then a kernel and a bias
-    assert len(touched) == 5 and all(name.startswith("tower_buy") for name in touched)
+    own = used(towers, lambda: towers(features, None)["buy"])
+    assert len(own) == 5 and all(name.startswith("tower_1") for name in own)
 
 
 def test_without_layers_of_its_own_a_task_takes_what_the_experts_hand_it(sides):

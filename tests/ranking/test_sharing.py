@@ -13,7 +13,7 @@ CANDIDATES = 50
 @pytest.fixture(params=["dcn", "dot", "none"])
 def ranker(world, request):
     config = RankingConfig(
-        embedding_dim=4, feature_dim=2, cross_rank=2, hidden_dims=(4,), tower_dims=(4,),
+        embedding_dim=4, feature_dim=2, cross_rank=2, tower_dims=(4,),
         history=6, neighbours=3,
         history_model="mean", interaction=request.param,
     )  # fmt: skip

@@ -20,7 +20,7 @@ SMALL = {
     },
     "ranking": {
         "candidates": 40, "negatives": 6, "embedding_dim": 8, "feature_dim": 4, "cross_rank": 4,
-        "hidden_dims": [8], "tower_dims": [8],
+        "tower_dims": [8],
         "history": 6, "neighbours": 4, "schedule": {"max_epochs": 1},
     },
     "export": {"max_k": 35, "max_batch": 4, "parity_users": 8},

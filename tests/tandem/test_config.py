@@ -77,6 +77,7 @@ def test_an_unknown_key_is_refused_with_its_path_and_what_is_allowed(content, pa
         (with_tasks(rating={"kind": "regression"}), ["tasks.rating", "column"]),
         (with_tasks(buy={"kind": "binary", "event": ["buy"]}), ["tasks.buy.event", "data.event"]),
         (MINIMAL | {"tasks": {"rating": RATING}}, ["tasks", "retrieval"]),
+        (with_tasks(**{"add to.cart": RATING}), ["tasks", "'add to.cart'", "letters, digits"]),
     ],
 )  # fmt: skip
 def test_an_impossible_value_is_refused_with_its_path_and_what_is_allowed(content, says):

@@ -20,11 +20,11 @@ class OrderObjective(Config):
     are all alike are passed over."""
     at_least: dict[str, float] = Field(default_factory=dict)
     """By task, a floor under the mean prediction in the first places: a rating, a probability."""
-    ndcg_cost: float | None = Field(default=None, ge=0, le=1)
-    """Share of the NDCG of the chosen items that may be given up for it, as validation and the
-    ranker's own chances together tell. Left out, it is 0 where the ranker knows what the log's
-    policy would show (`data.propensity`, `ranking.logging_policy`), so that what was shown anyway
-    counts less, and 0.01 elsewhere."""
+    ndcg_cost: float = Field(default=0.01, ge=0, le=1)
+    """Share of the NDCG of the chosen items that may be given up for it, of the most that can be
+    reached, as validation and the ranker's own chances together tell. What was shown anyway counts
+    less where the ranker knows what the log's policy would show (`data.propensity`,
+    `ranking.logging_policy`)."""
     top: int = Field(default=10, ge=1)
     """How many places count."""
 

@@ -24,8 +24,6 @@ _LARGEST = 20.0
 """Largest weight beside 1 for retrieval: there the other task orders alone."""
 _MOST_QUERIES = 4_000
 _LEAST_CHANCE = 1e-9
-_COST_OF_THE_LOG = 0.01
-"""Share of the NDCG that may be given up where it also counts what people were shown anyway."""
 _MOST_WORTH = 10.0
 """How many times the geometric mean of all chosen items a single one may count."""
 _DOUBT = 0.5
@@ -91,7 +89,7 @@ class Learnt:
     chosen: Tried
     retrieval_only: Tried
     reference_ndcg: float
-    """What can be reached for certain: see `_Search.settle`."""
+    """What can be reached: see `_Search.settle`."""
     lost_ndcg: float
     """What the chosen order is taken to lose of it, as a share: see `_Search._lost`."""
     ndcg_cost: float
@@ -175,17 +173,10 @@ class _Search:
     def settle(self) -> None:
         """Take as the reference, which others are held against, the best gain tried so far.
 
-        The best of many owes some of its lead to luck. So each half of the users is judged by what
-        was best for the other half; and if that is no better, by the retrieval task's own order.
+        The best of many owes some of its lead to luck, which `_gain` leaves out as far as the
+        ranker expects something else.
         """
-        per_query = np.stack(self._per_query)
-        half = self._users % 2 == 1
-        if half.all() or not half.any() or self._tried[0].ndcg <= 0:
-            return
-        best = [int(per_query[:, some].mean(axis=1).argmax()) for some in (half, ~half)]
-        honest = np.where(half, per_query[best[1]], per_query[best[0]])
-        gains = [self._gain(tried) for tried in range(len(self._tried))]
-        self._reference = max(min(_mean(honest) / self._tried[0].ndcg - 1.0, max(gains)), 0.0)
+        self._reference = max(self._gain(tried) for tried in range(len(self._tried)))
 
     def badness(self, point: np.ndarray) -> float:
         """Return what the search makes small: minus the value, or how far floors are broken."""
@@ -208,7 +199,7 @@ class _Search:
             retrieval_only=self._tried[0],
             reference_ndcg=self._tried[0].ndcg * (1.0 + self._reference),
             lost_ndcg=self._lost(best),
-            ndcg_cost=self._cost,
+            ndcg_cost=self._objective.ndcg_cost,
             hits=self._hits,
             by_worth=self._lists.log_shown is not None,
             tried=tuple(self._tried),
@@ -225,7 +216,7 @@ class _Search:
     def _broken(self, tried: int) -> float:
         """How far floors are broken, as a share of what they ask for; 0 where all are kept."""
         one = self._tried[tried]
-        broken = max(self._lost(tried) - self._cost, 0.0)
+        broken = max(self._lost(tried) - self._objective.ndcg_cost, 0.0)
         for task, floor in self._objective.at_least.items():
             missing = max(floor - one.outcome[task], 0.0)
             broken += missing / max(abs(floor), _LEAST_CHANCE)
@@ -261,13 +252,6 @@ class _Search:
         doubt = _DOUBT * abs(expected)
         variance = noise**2 + one_hit**2
         return (shown * doubt**2 + expected * variance) / (doubt**2 + variance)
-
-    @cached_property
-    def _cost(self) -> float:
-        """The share of NDCG that an order may lose."""
-        if self._objective.ndcg_cost is not None:
-            return self._objective.ndcg_cost
-        return _COST_OF_THE_LOG if self._lists.log_shown is None else 0.0
 
     @cached_property
     def _hits(self) -> float:

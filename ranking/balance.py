@@ -208,10 +208,11 @@ class GradNorm(tf.Module):
 class PCGrad(tf.Module):
     """Gradients that do not work against each other (Yu et al. 2020, algorithm 1).
 
-    Of weights that several tasks use: in those of one task alone nothing can work against it. Each
-    task's gradient loses what points against another's, one other after the other in random
+    Each task's gradient loses what points against another's, one other after the other in random
     order. What is left is a sum of the tasks' gradients, whose factors follow from their products
-    alone: so they become the weights of the losses, and no projected gradient is ever held.
+    alone: so they become the weights of the losses, and no projected gradient is ever held. Weights
+    of one task alone are among them, as in the authors' code: they bound how much a task that
+    hardly pulls on the shared ones can come to count.
     """
 
     def __init__(
@@ -236,7 +237,7 @@ class PCGrad(tf.Module):
                 ]
                 for task in self._given
             ]
-            factors = projected_factors(_products(_of_several(gradients)), seed)
+            factors = projected_factors(_products(gradients), seed)
         weights = {task: self._given[task] * factors[n] for n, task in enumerate(self._given)}
         return Balanced(_sum(losses, weights), weights, norms)
 
@@ -277,16 +278,6 @@ def _norms(
 
 def _sum(losses: Losses, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
     return tf.add_n([weights[task] * loss for task, loss in losses.items()])
-
-
-def _of_several(gradients: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    """Keep, of T lists of gradients, those of variables that more than one task uses."""
-    shared = [
-        column
-        for column in zip(*gradients, strict=True)
-        if sum(gradient is not None for gradient in column) > 1
-    ]
-    return list(zip(*shared, strict=True)) or [()] * len(gradients)
 
 
 def _products(gradients: Sequence[Sequence[Any]]) -> tf.Tensor:

@@ -21,10 +21,9 @@ class OrderObjective(Config):
     at_least: dict[str, float] = Field(default_factory=dict)
     """By task, a floor under the mean prediction in the first places: a rating, a probability."""
     ndcg_cost: float = Field(default=0.01, ge=0, le=1)
-    """Share of the NDCG of the chosen items that may be given up for it, of the most that can be
-    reached, as validation and the ranker's own chances together tell. What was shown anyway counts
-    less where the ranker knows what the log's policy would show (`data.propensity`,
-    `ranking.logging_policy`)."""
+    """Share of the most NDCG of the chosen items within reach, as validation and the ranker's own
+    chances together tell, that may be given up for it. What was shown anyway counts less where the
+    ranker knows what the log's policy would show (`data.propensity`, `ranking.logging_policy`)."""
     top: int = Field(default=10, ge=1)
     """How many places count."""
 

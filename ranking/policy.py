@@ -235,13 +235,13 @@ class _Search:
 
         To that error one hit is added, of as many as there effectively are: an order that leaves
         the only hit in its place differs on no list, which would else pass for certain. Without a
-        hit there is what the ranker expects.
+        hit, or with one user alone, there is what the ranker expects.
         """
         first, one = self._tried[0], self._tried[tried]
         if first.expected_ndcg <= 0:
             return 0.0
         expected = one.expected_ndcg / first.expected_ndcg - 1.0
-        if first.ndcg <= 0:
+        if first.ndcg <= 0 or self._users.max() == 0:
             return expected
         difference = self._per_query[tried] - self._per_query[0]
         shown, noise = (

@@ -19,7 +19,7 @@ from retrieval.config import RetrievalConfig
 
 _TYPE = re.compile(r"str|tuple\[.*\]|dict\[.*\]|literal\[.*\]")
 """How pydantic names a type in the place of a key."""
-_TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_TASK_NAME = re.compile(r"\w[\w-]*", re.ASCII)
 """What may stand in the name of a variable and before the dot of a metric."""
 
 
@@ -60,7 +60,7 @@ class TandemConfig(Config):
             if not _TASK_NAME.fullmatch(name):
                 raise ValueError(
                     f"tasks: {name!r} is no name of a task; write letters, digits, _ and -, "
-                    "beginning with a letter"
+                    "and no - first"
                 )
             if task.event and self.data.event is None:
                 raise ValueError(

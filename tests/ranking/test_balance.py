@@ -185,25 +185,18 @@ def test_pcgrad_takes_away_what_works_against_the_other(gradients):
     assert found[0].numpy() == pytest.approx(projected(gradients), abs=1e-5)
 
 
-def test_pcgrad_projects_only_what_several_tasks_use():
-    """A task's own weights, however steep, leave no conflict in the shared ones."""
+def test_pcgrad_lets_no_task_grow_without_bound():
+    """One whose gradient in shared weights is next to nothing has its own beside it."""
     shared, own = tf.Variable([1.0, 1.0]), tf.Variable([1.0])
-    gradients = [(1.0, 0.2), (-4.0, 0.3)]
 
     def losses():
-        one, other = (tf.tensordot(tf.constant(g), shared, 1) for g in gradients)
-        return {"one": one, "other": other + 100.0 * own[0]}
+        return {"one": shared[0], "other": -1e-6 * shared[0] + own[0]}
 
     balance = PCGrad({"one": 1.0, "other": 1.0}, shared=[shared], variables=[shared, own])
-    _, found = balanced(balance, [shared], losses)
-    assert found[0].numpy() == pytest.approx(projected(gradients), abs=1e-4)
-
-
-def test_pcgrad_of_tasks_that_share_nothing_leaves_them_be():
-    x, y = tf.Variable([1.0]), tf.Variable([1.0])
-    balance = PCGrad({"one": 1.0, "other": 0.5}, shared=[], variables=[x, y])
-    found, _ = balanced(balance, [x], lambda: {"one": x[0], "other": -y[0]})
-    assert {task: float(w) for task, w in found.weights.items()} == {"one": 1.0, "other": 0.5}
+    found, _ = balanced(balance, [shared], losses)
+    assert {task: float(w) for task, w in found.weights.items()} == pytest.approx(
+        {"one": 1.0, "other": 1.0}, abs=1e-4
+    )
 
 
 def test_pcgrad_leaves_no_task_worse_off_where_two_conflict():

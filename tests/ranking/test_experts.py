@@ -117,7 +117,7 @@ def test_a_layer_of_no_width_is_refused(key):
 
 @pytest.mark.parametrize("kind", ["shared_bottom", "mmoe", "ple"])
 def test_a_task_may_be_called_what_no_module_may(kind, sides):
-    tasks, config = ("add-to-cart", "unbiased rating"), RankingConfig(experts=kind)
+    tasks, config = ("add-to-cart", "unbiased-rating"), RankingConfig(experts=kind)
     hidden = Towers((3,), tasks=tasks, rate=0.0)(experts_of(config, tasks)(sides, None), None)
     assert {task: one.shape[-1] for task, one in hidden.items()} == dict.fromkeys(tasks, 3)
 

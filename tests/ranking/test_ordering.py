@@ -140,4 +140,5 @@ def test_the_run_says_how_finds_were_counted(trained_system, table, predictions,
     assert [one["each chosen item counts"] for one in said] == [
         "1", "one over the chance that it was shown",
     ]  # fmt: skip
+    assert [one["share that may be lost"] for one in said] == [0.01, 0.01]
     assert said[1]["effective hits"] <= said[0]["effective hits"]

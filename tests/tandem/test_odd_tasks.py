@@ -16,7 +16,7 @@ TASKS = {
     "flat": {"kind": "regression", "column": "flat"},
     "rating": {"kind": "regression", "column": "rating", "range": [3, 4]},
     "given_up": {"kind": "binary", "column": "given_up"},
-    "came_to_stay": {"kind": "binary", "column": "came_to_stay"},
+    "came-to-stay": {"kind": "binary", "column": "came_to_stay"},
     "unused": {"weight": 0, "kind": "binary", "column": "bought"},
 }
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_learned_is_said(odd):
 def test_what_the_ranking_window_does_not_teach_is_said(odd):
     told = odd[1]
     assert "task given_up has no label in the ranking window" in told
-    assert "task came_to_stay has one value only (1) in the ranking window" in told
+    assert "task came-to-stay has one value only (1) in the ranking window" in told
     # once is enough for what the whole log has not
     for task in ("never_known", "unknown_number", "always", "flat", "rating"):
         assert f"task {task} has" not in told

@@ -182,11 +182,11 @@ def seeded_statistic(
     `labels` [n]; one or two sides of predictions, each [its own seeds, n]. Resampled as
     `seeded_ratio` is, `fn` computed anew each time.
 
-    A calibration error is a distance from what is right: noise makes it larger, and larger still in
-    the resamples, and what it estimates is as much smaller. Its interval is where the resamples lie
-    reflected at the value (Davison and Hinkley 1997, 5.2), by squares, as that is how noise adds
-    up; it does not reach below 0, and may lie below the value. Of predictions so alike that they
-    fall into one bin or two it is too short.
+    A calibration error, of one side, is a distance from what is right: noise makes it larger, and
+    larger still in the resamples, and what it estimates is as much smaller. Its interval is where
+    the resamples lie reflected at the value (Davison and Hinkley 1997, 5.2), by squares, as that is
+    how noise adds up; it does not reach below 0, and may lie below the value. Of predictions so
+    alike that they fall into one bin or two it is too short.
     """
     n = len(labels)
 

@@ -38,7 +38,7 @@ class RankingConfig(Config):
     history_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Of the transformer."""
     interaction: Literal["dcn", "dot", "none"] = "dcn"
-    """How features are combined before the layers above: DCN-v2, dot products of fields, or not."""
+    """How features are combined below experts and towers: DCN-v2, dot products of fields or not."""
     cross_layers: int = Field(default=2, ge=0)
     """Layers of DCN-v2."""
     cross_rank: int = Field(default=32, ge=1)

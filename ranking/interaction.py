@@ -1,4 +1,4 @@
-"""How features interact before the layers above: DCN-v2, dot products of fields, or not at all."""
+"""How features interact, below experts and towers: DCN-v2, dot products of fields, or not."""
 
 from __future__ import annotations
 
